@@ -12,6 +12,8 @@ MAKEFLAGS += --no-print-directory
 
 # uv must use the Python that is here, never fetch one of its own.
 export UV_PYTHON_DOWNLOADS := never
+# Trust what the system trusts, so that a network with a certificate authority of its own works too.
+export UV_SYSTEM_CERTS := 1
 # pip warns root about the system's packages, which --target does not touch.
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
