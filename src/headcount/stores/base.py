@@ -1,0 +1,171 @@
+"""The store contract: sessions that expire, and per group an ordered register whose rows belong to them.
+
+A store translates between this contract and one backend, and does nothing else. It has no retries,
+no timers, no caches of what the backend holds, and no threads. What the records mean is decided in
+`headcount.register`, what to do next in `headcount.core`.
+
+Who calls it. Two threads, never more at once, and each always the same for its methods:
+
+    the heart    beat · tick · advance
+    the watcher  everything else; the doorbell it got from `doorbell()` is waited on by it alone
+
+so that a register that is slow or locked delays nobody's beat. `close` is called last, by either.
+
+What it raises. `StoreUnavailable` when nothing was written, `OutcomeUnknown` when something may have
+been; `AccessDenied`, `ReadOnlyStore`, `SchemaMismatch`, which are not retried; `GroupNotFound`. A
+record that cannot be decoded is skipped and handed to `on_corrupt`; the rest is served. Every call
+returns or raises within about `timeout` seconds, whatever the backend does.
+
+Order. The revision of a group is taken under the group's lock in the commit that writes, so that
+revision order is commit order, without gaps. Where a store has histories (`epoch`), a revision is
+`epoch << 32 | n`, and raising the epoch raises every later revision above all earlier ones.
+
+Ticks. On a store whose sessions do not expire by themselves (`TickingStore`):
+
+    beat      tests that the session is not fenced, and writes `deadline = max(deadline, tick + D)`
+              with `D = deadline_ticks(ttl, interval)`, under one lock with the fence
+    sweep     tests `deadline <= tick` under that same lock, fences, and marks the rows down
+
+so that the two cannot pass each other. The notice that a beat reports is read after the beat is
+taken, or in the same transaction: never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from headcount.model import (
+    Beat,
+    Census,
+    Delta,
+    Entry,
+    Expect,
+    Granted,
+    Guarantees,
+    Outcome,
+    Revision,
+    Ring,
+    Seconds,
+    Session,
+    SessionId,
+    Snapshot,
+    Swept,
+    Tick,
+    Write,
+)
+
+TOMBSTONES = 1000
+"""How many removals a group remembers, for deltas; a reader further behind gets a snapshot."""
+
+HISTORY = 10_000
+"""How many lines of history a group keeps."""
+
+
+class Doorbell(Protocol):
+    def wait(self, timeout: Seconds) -> Ring:
+        """Wait until a group may have changed since the last `wait`, or the time is over (an empty
+        ring), or `wake` was called. May ring twice for one change, and for none."""
+        ...
+
+    def wake(self) -> None:
+        """End the current or the next wait at once. The only method that any thread may call."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """One connection, or a few, to a backend. Made without touching it; `open` connects."""
+
+    @property
+    def guarantees(self) -> Guarantees: ...
+
+    @property
+    def address(self) -> str:
+        """Where it is, for messages: never with a password."""
+        ...
+
+    on_corrupt: Callable[[str], object]
+
+    def open(self) -> None:
+        """Connect, and create or migrate what is missing where the store may. Once open, nothing to do."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything. Returns whether the backend is up or down."""
+        ...
+
+    def create_group(self, group: str) -> bool:
+        """Create it; False if it was there."""
+        ...
+
+    def delete_group(self, group: str) -> bool:
+        """Delete it with its dead rows and marks; False if there was none. Raises `GroupNotEmpty` while
+        it has live rows or claims. A group made again under the name starts at a higher revision."""
+        ...
+
+    def groups(self) -> list[str]:
+        """The ids of all groups that are not hidden, sorted."""
+        ...
+
+    def open_session(self, session: Session) -> Granted:
+        """Begin a session; it counts as a beat. Opening it twice under one id has no further effect."""
+        ...
+
+    def close_session(self, session: SessionId) -> None:
+        """End it at once. What rows it still has go down as if it had expired."""
+        ...
+
+    def beat(self, sessions: Sequence[SessionId]) -> Beat:
+        """Renew these sessions, in one round trip where the backend can."""
+        ...
+
+    def commit(
+        self, group: str, writes: Sequence[Write], expect: Collection[Expect] = (), *, by: SessionId = ""
+    ) -> Outcome:
+        """All of these writes, or none. `by` is the session that writes; empty: an operator."""
+        ...
+
+    def read(
+        self, group: str, after: Revision | None = None, *, only: Collection[str] | None = None
+    ) -> Snapshot | Delta:
+        """The group at one revision, or what changed after one. `only`: a snapshot of the records of
+        these members alone."""
+        ...
+
+    def doorbell(self) -> Doorbell: ...
+
+    def last_seen(self, group: str) -> Mapping[str, datetime]:
+        """Per live member, the wall time of its last beat: for people, read on demand."""
+        ...
+
+    def history(self, group: str | None = None, *, member_id: str | None = None, limit: int = 100) -> list[Entry]:
+        """What was committed, newest last."""
+        ...
+
+
+@runtime_checkable
+class TickingStore(Store, Protocol):
+    """A store whose sessions do not expire by themselves. `Beat.tick` is always there."""
+
+    def tick(self) -> Tick: ...
+
+    def advance(self, seen: Tick, ticker: SessionId) -> Tick:
+        """Compare-and-set from `seen` to the next number; answers with the tick as it is then,
+        whoever moved it. The ticker moves into the row; of the standbys that are still live those
+        stay, and empty places are filled with other live sessions, of other processes first."""
+        ...
+
+    def sweep(self, judge: Callable[[Census], int], *, limit: int = 500) -> Swept:
+        """Under the tick's lock: find the overdue sessions, ask `judge` how many may be fenced now,
+        fence those (the longest overdue first) and mark their rows down; lapse the others. Then set
+        `vacates_at = tick + D` on claims that have none, and remove claims whose time has come or
+        whose session is gone. Resumes what an earlier sweep left. Also forgets old tombstones and
+        history."""
+        ...
+
+    def release_guard(self) -> None:
+        """An operator's word that the overdue are dead: for one window, the guard holds nobody back."""
+        ...
