@@ -6,13 +6,17 @@ rows of another raises that session's notice in the same step, as on ZooKeeper a
 that cannot reach it is SUSPENDED (its calls raise `StoreUnavailable`), and one whose session is gone
 is told LOST by its doorbell and by its next beat.
 
-    memory://            the nameless store of this process
-    memory://name        another one
+    memory://                       the nameless store of this process
+    memory://name                   another one
     memory://name?mode=sessions
+    memory://name?interval=0.1      seconds between ticks
+
+Whoever names the same store in the same process shares it. A forked child has stores of its own.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -22,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from headcount.errors import GroupNotEmpty, GroupNotFound, StoreUnavailable
+from headcount.errors import ConfigError, GroupNotEmpty, GroupNotFound, StoreUnavailable
 from headcount.model import (
     Beat,
     Census,
@@ -52,6 +56,7 @@ from headcount.model import (
 )
 from headcount.register import Ledger, apply, replace
 from headcount.stores.base import HISTORY, TOMBSTONES
+from headcount.stores.url import Url
 
 R = TypeVar("R", Row, Mark, Claim)
 
@@ -136,7 +141,9 @@ class MemoryServer:
             self.vacates: dict[tuple[str, str], tuple[int, int]] = {}
             self.entries: deque[Entry] = deque(maxlen=HISTORY)
             self.released_until = -1
-            self.clock_row = Tick(epoch=self.epoch, number=1, interval=interval or (old.interval if old else 1.0))
+            self.clock_row = Tick(
+                epoch=self.epoch, number=1, interval=interval or (old.interval if old else 1.0)
+            )
             self.lost: deque[tuple[int, SessionId]] = deque(maxlen=1000)
             self.changes: int = getattr(self, "changes", 0) + 1
             self.changed: dict[str, int] = dict.fromkeys(getattr(self, "changed", {}), self.changes)
@@ -247,8 +254,27 @@ class _Records:
         return self.server.alive(session)
 
 
-_servers: dict[tuple[str, str, str], MemoryServer] = {}
+_servers: dict[tuple[int, str, str], MemoryServer] = {}
+"""By process, namespace and name: what is in the memory of a parent is not the child's to change."""
 _servers_lock = threading.Lock()
+
+
+def _shared(namespace: str, name: str, mode: str | None, interval: Seconds | None) -> MemoryServer:
+    with _servers_lock:
+        key = (os.getpid(), namespace, name)
+        server = _servers.get(key)
+        if server is None:
+            server = _servers[key] = MemoryServer(mode or "ticks", interval=interval or 1.0)
+        if mode not in (None, server.mode):
+            raise ConfigError(
+                f"memory://{name} is open already, with mode={server.mode}; it cannot be {mode} too"
+            )
+        if interval not in (None, server.clock_row.interval):
+            raise ConfigError(
+                f"memory://{name} is open already, with interval={server.clock_row.interval:g}; "
+                f"it cannot be {interval:g} too"
+            )
+        return server
 
 
 class MemoryStore:
@@ -262,6 +288,27 @@ class MemoryStore:
         """Set to False to cut this client off: SUSPENDED, in the words of ZooKeeper."""
         self.on_corrupt: Callable[[str], object] = lambda message: None
         self.address = f"memory://{name}"
+
+    @classmethod
+    def from_url(cls, url: Url, namespace: str, options: Mapping[str, object]) -> MemoryStore:
+        """The store of this process under the name that stands where others have a host."""
+        if url.path.strip("/") or len(url.hosts) > 1 or url.user is not None:
+            raise ConfigError(f"a memory store has a name and nothing else, as in memory://name: {url.safe}")
+        mode, interval = options.get("mode"), options.get("interval")
+        if mode is not None and mode not in ("ticks", "sessions"):
+            raise ConfigError(f"the mode of a memory store is ticks or sessions, not {mode!r}")
+        if isinstance(interval, float) and not 0 < interval < float("inf"):
+            raise ConfigError(
+                f"the interval of a memory store is a number of seconds above 0, not {interval:g}"
+            )
+        name = url.hosts[0][0] if url.hosts else ""
+        server = _shared(
+            namespace,
+            name,
+            mode if isinstance(mode, str) else None,
+            interval if isinstance(interval, float) else None,
+        )
+        return cls(server, name=name)
 
     @property
     def guarantees(self) -> Guarantees:
@@ -365,7 +412,8 @@ class MemoryStore:
     ) -> Snapshot | Delta:
         with self._held() as server:
             found = server.group(group)
-            gap = after is None or after < found.oldest or after > found.revision or server.mode == "sessions"
+            whole = after is None or only is not None or server.mode == "sessions"
+            gap = whole or after is None or not found.oldest <= after <= found.revision
             floor: Revision = 0 if gap or after is None else after
 
             def wanted(record: Row | Mark | Claim) -> bool:
@@ -374,9 +422,9 @@ class MemoryStore:
             rows = tuple(filter(wanted, found.rows.values()))
             marks = tuple(filter(wanted, found.marks.values()))
             claims = tuple(filter(wanted, found.claims.values()))
-            if gap or only is not None or after is None:
+            if gap or after is None:
                 return Snapshot(group=group, revision=found.revision, rows=rows, marks=marks, claims=claims)
-            here = {"row": found.rows, "mark": found.marks, "claim": found.claims}
+            here: dict[str, Collection[str]] = {"row": found.rows, "mark": found.marks, "claim": found.claims}
             removed = {(k, key): None for r, k, key in found.tombstones if r > after and key not in here[k]}
             return Delta(
                 group=group,
@@ -393,13 +441,19 @@ class MemoryStore:
 
     def last_seen(self, group: str) -> dict[str, datetime]:
         with self._held() as server:
-            rows = [row for row in server.group(group).rows.values() if row.live and row.session in server.sessions]
+            rows = [
+                row
+                for row in server.group(group).rows.values()
+                if row.live and row.session in server.sessions
+            ]
             seen: dict[str, float] = {}
             for row in rows:
                 seen[row.member_id] = max(seen.get(row.member_id, 0.0), server.sessions[row.session].seen)
             return {member: when(at) for member, at in seen.items()}
 
-    def history(self, group: str | None = None, *, member_id: str | None = None, limit: int = 100) -> list[Entry]:
+    def history(
+        self, group: str | None = None, *, member_id: str | None = None, limit: int = 100
+    ) -> list[Entry]:
         with self._held() as server:
             found = [
                 entry
@@ -429,7 +483,10 @@ class MemoryStore:
             return server.clock_row
 
     def _serves(self, session: SessionId) -> bool:
-        return self.server.alive(session) and self.server.sessions[session].deadline > self.server.clock_row.number
+        return (
+            self.server.alive(session)
+            and self.server.sessions[session].deadline > self.server.clock_row.number
+        )
 
     def _volunteers(self, ticker: SessionId, standbys: tuple[SessionId, ...]) -> list[SessionId]:
         if len(standbys) >= 2:
@@ -443,7 +500,9 @@ class MemoryStore:
         with self._held() as server:
             now = server.clock_row
             window = int(WINDOW / now.interval)
-            for key in [k for k, s in server.sessions.items() if s.fenced_at and s.fenced_at + window <= now.number]:
+            for key in [
+                k for k, s in server.sessions.items() if s.fenced_at and s.fenced_at + window <= now.number
+            ]:
                 del server.sessions[key]
 
             live = [(k, s) for k, s in server.sessions.items() if s.fenced_at is None]
@@ -459,9 +518,7 @@ class MemoryStore:
             server.end(fenced[:limit])
             held = self._lapse(set(guarded[allowed:]))
             vacated = self._vacate(now)
-            return Swept(
-                fenced=tuple(fenced[:limit]), lapsed=held, vacated=vacated, more=len(fenced) > limit
-            )
+            return Swept(fenced=tuple(fenced[:limit]), lapsed=held, vacated=vacated, more=len(fenced) > limit)
 
     def _lapse(self, held: set[SessionId]) -> tuple[SessionId, ...]:
         lapsed = set()
