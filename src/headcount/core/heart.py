@@ -1,0 +1,121 @@
+"""The heart's part: which sessions beat now, and whether to move the store's clock.
+
+All sessions of a process that are due, or nearly so, go in one batch. The session that ticks for the
+process beats every interval besides, so that only who was just served may tick.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from headcount.core.backoff import Backoff
+from headcount.core.work import DoAdvance, DoBeat, HeartRequest, Rest
+from headcount.errors import HeadcountError
+from headcount.model import Beat, Moment, Seconds, SessionId, Tick
+
+if TYPE_CHECKING:
+    from headcount.core.node import Node
+
+BATCH = 1000
+"""Sessions in one beat."""
+
+SOON = 0.2
+"""Part of its interval by which a session may beat early, to go along with others."""
+
+LONGEST = 1.0
+"""Seconds of rest after which the heart looks again in any case."""
+
+
+class Heart:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._retry = Backoff(0.05, 0.5, "heart")
+        self._not_before = 0.0
+        self._beaten_at = 0.0
+
+    def next(self, now: Moment) -> HeartRequest:
+        """What to do now, or until when to rest."""
+        node, at = self._node, now.boot
+        node.review(now)
+        if at < self._not_before:
+            return Rest(self._not_before)
+        advance_at = node.clock.advance_at(node.by_session) if node.ticks else math.inf
+        if at >= advance_at and node.clock.tick is not None:
+            return DoAdvance(node.clock.tick, node.clock.hand(node.by_session))
+        due, next_at = self._due(at)
+        if due:
+            return DoBeat(tuple(due[:BATCH]))
+        return Rest(min(next_at, advance_at, node.trust_ends(at), at + LONGEST))
+
+    def _due(self, at: Seconds) -> tuple[list[SessionId], Seconds]:
+        """The sessions to beat now, and when the next one is to."""
+        node = self._node
+        hand, hand_at = "", math.inf
+        if node.ticks:
+            hand = node.clock.hand(node.by_session)
+            hand_at = node.clock.beat_at(node.by_session, self._beaten_at)
+        due, soon, next_at = [], [], math.inf
+        for session, agent in node.by_session.items():
+            presence = agent.presence
+            if presence.blind(at, node.pass_at if agent.watching else None):
+                continue
+            beat_at = presence.next_beat
+            if session == hand:
+                beat_at = min(beat_at, max(hand_at, presence.retry_at))
+            if beat_at <= at:
+                due.append(session)
+            elif beat_at - at < presence.beat_every * SOON:
+                soon.append(session)
+            next_at = min(next_at, beat_at)
+        return (due + soon if due else []), next_at
+
+    def done(
+        self, request: HeartRequest, asked: Moment, now: Moment, answer: Beat | Tick | HeadcountError | None
+    ) -> None:
+        """The request was carried out: asked at `asked`, answered at `now`."""
+        node = self._node
+        match request, answer:
+            case _, HeadcountError():
+                self._failed(request, answer, now)
+            case DoBeat(), Beat():
+                self._served(now)
+                self._beaten_at = asked.boot
+                if answer.tick is not None:
+                    taken = any(notice is not None for notice in answer.notices.values())
+                    node.clock.heard(answer.tick, now.boot, beaten=taken)
+                self._take(answer, asked, now)
+            case DoAdvance(seen, ticker), Tick():
+                self._served(now)
+                node.clock.heard(answer, now.boot)
+                if answer.at == (seen.epoch, seen.number + 1) and answer.ticker == ticker:
+                    node.sweep = True
+            case _:
+                pass
+        node.review(now)
+
+    def _take(self, answer: Beat, asked: Moment, now: Moment) -> None:
+        node = self._node
+        for session, notice in answer.notices.items():
+            agent = node.by_session.get(session)
+            if agent is None:
+                continue
+            if notice is None:
+                node.lose(agent)
+                continue
+            agent.presence.taken(notice, asked, now)
+            if agent.presence.unread is not None:
+                node.watcher.poke(agent)
+
+    def _served(self, now: Moment) -> None:
+        self._retry.reset()
+        self._node.served("heart", now.boot)
+
+    def _failed(self, request: HeartRequest, error: HeadcountError, now: Moment) -> None:
+        self._node.failed("heart", error, now.boot)
+        self._not_before = now.boot + self._retry.failed()
+        if isinstance(request, DoBeat):
+            for session in request.sessions:
+                agent = self._node.by_session.get(session)
+                if agent is not None:
+                    agent.presence.missed(now)

@@ -1,0 +1,137 @@
+"""One coordinator's presence in the store: when to beat, and what to believe.
+
+      wanted            Open ─► opened                   a beat says: lost
+    ─────────► closed ─────────────────► open ─────────────────────────────► closed, and wanted:
+                 ▲                        │  ▲                                open another, come back
+                 └────── Close ───────────┘  └─ taken · missed: beat again
+
+Trust. A member acts on a row of its own only until
+
+    trusted_until = asked_at + ttl - margin
+
+of the last beat that was *taken* and whose answer carried no unread notice. `asked_at` is read before
+the question leaves: a slow answer shortens trust, and never stretches it. A notice says that somebody
+else touched our rows; what that beat would have given is kept back until the rows have been read by
+a read that was sent after the notice arrived. Trust also ends if the time of day ran ahead of our
+clock by more than the margin: the machine was frozen in a way that the clock did not see.
+
+`generation` counts how often trust ran out. A term remembers the one it began in.
+
+Blind. If a notice has stayed unread for a ttl, or the watcher has finished no pass for a ttl, the heart
+stops beating: better lost and back than leading what one cannot see.
+"""
+
+from __future__ import annotations
+
+from headcount.core.backoff import Backoff
+from headcount.model import Granted, Moment, Seconds, Session, SessionId
+
+
+def margin_of(ttl: Seconds) -> Seconds:
+    """What pays for clocks that differ in rate by up to 1 % on either side."""
+    return max(0.25, ttl / 50)
+
+
+class Presence:
+    """The session of one coordinator, over all the sessions it will have."""
+
+    def __init__(self, name: str, ttl: Seconds, beat: Seconds | None = None) -> None:
+        self.ttl = ttl
+        self.beat_every = beat if beat is not None else ttl / 3
+        self.session: Session | None = None
+        self.generation = 0
+        self.next_beat = 0.0
+        self.retry_at = 0.0
+        self.trusted_until = 0.0
+        self._margin = margin_of(ttl)
+        self._skew = 0.0
+        self._pending: tuple[float, float] | None = None
+        self._notice_read = 0
+        self._notice_told = 0
+        self._told_at = 0.0
+        self._unread_since: float | None = None
+        self._retry = Backoff(min(0.1, self.beat_every / 8), self.beat_every / 2, name)
+
+    @property
+    def session_id(self) -> SessionId:
+        return self.session.id if self.session else ""
+
+    @property
+    def unread(self) -> float | None:
+        """When the newest notice was told, if our rows have not been read since."""
+        return self._told_at if self._unread_since is not None else None
+
+    def opened(self, session: Session, granted: Granted, asked: Moment, now: Moment) -> None:
+        self.session = session
+        self.ttl = granted.ttl
+        self._margin = granted.margin if granted.margin is not None else margin_of(granted.ttl)
+        self._pending = None
+        self._notice_read = self._notice_told = 0
+        self._unread_since = None
+        self.generation += 1
+        self.taken(0, asked, now)
+
+    def taken(self, notice: int, asked: Moment, now: Moment) -> None:
+        """A beat asked at `asked` was taken, and its answer is here at `now`."""
+        self._doubt(now)
+        until = asked.boot + self.ttl - self._margin
+        if now.boot >= until:
+            self.missed(now)
+            return
+        self._retry.reset()
+        self.next_beat = asked.boot + self.beat_every
+        trust = (until, asked.wall - asked.boot)
+        if notice <= self._notice_read:
+            self._extend(trust)
+            return
+        if notice > self._notice_told:
+            self._notice_told = notice
+            self._told_at = now.boot
+        if self._unread_since is None:
+            self._unread_since = now.boot
+        self._pending = trust
+
+    def missed(self, now: Moment) -> None:
+        """A beat got no usable answer: try again soon, well within the interval."""
+        self.next_beat = self.retry_at = now.boot + self._retry.failed()
+
+    def lost(self) -> None:
+        """The store has ended the session, or we have."""
+        self.session = None
+        self.generation += 1
+        self.trusted_until = 0.0
+        self._pending = None
+        self._unread_since = None
+
+    def read(self, asked_at: Seconds, now: Moment) -> None:
+        """All our rows have been read, by reads that were sent at `asked_at` or later."""
+        if self._unread_since is None or asked_at < self._told_at:
+            return
+        self._doubt(now)
+        self._notice_read = self._notice_told
+        self._unread_since = None
+        if self._pending is not None and now.boot < self._pending[0]:
+            self._extend(self._pending)
+        self._pending = None
+
+    def trusts(self, now: Moment) -> bool:
+        """Whether we may act on what the register said was ours."""
+        if now.boot >= self.trusted_until:
+            return False
+        return (now.wall - now.boot) - self._skew <= self._margin
+
+    def blind(self, now: Seconds, pass_at: Seconds | None) -> bool:
+        """Whether we can no longer see what we are responsible for. `pass_at`: when the watcher last
+        finished a pass; None: it watches nothing."""
+        if self._unread_since is not None and now - self._unread_since > self.ttl:
+            return True
+        return pass_at is not None and now - pass_at > self.ttl
+
+    def _extend(self, trust: tuple[float, float]) -> None:
+        if trust[0] > self.trusted_until:
+            self.trusted_until, self._skew = trust
+
+    def _doubt(self, now: Moment) -> None:
+        """Trust that has run out before it is renewed is not the same trust."""
+        if not self.trusts(now):
+            self.generation += 1

@@ -1,0 +1,157 @@
+"""What a hand may be asked to do, and what the application hears of it. Values, and nothing else.
+
+    heart    DoBeat (all sessions that are due, in one batch) · DoAdvance (the store's clock) · Rest
+    watcher  DoOpen · DoClose · DoCommit · DoCreate · DoLook (one member) · DoRead (a group) · DoSweep
+             · Listen (at the doorbell)
+
+What a hand brings back is the store's answer, or the error that the store raised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headcount.errors import HeadcountError
+from headcount.model import (
+    Change,
+    Committed,
+    Delta,
+    Granted,
+    Kind,
+    Refused,
+    Revision,
+    Ring,
+    Seconds,
+    Session,
+    SessionId,
+    Snapshot,
+    Swept,
+    Tick,
+    Write,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DoBeat:
+    sessions: tuple[SessionId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DoAdvance:
+    seen: Tick
+    ticker: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    until: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class DoOpen:
+    instance: str
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class DoClose:
+    instance: str
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class DoCommit:
+    group: str
+    writes: tuple[Write, ...]
+    by: SessionId
+    instance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DoCreate:
+    group: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoLook:
+    group: str
+    member_id: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoRead:
+    group: str
+    after: Revision | None
+
+
+@dataclass(frozen=True, slots=True)
+class DoSweep:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    until: Seconds
+    doorbell: bool
+
+
+HeartRequest = DoBeat | DoAdvance | Rest
+ForMembership = DoCommit | DoCreate | DoLook
+WatchRequest = DoOpen | DoClose | ForMembership | DoRead | DoSweep | Listen
+WatchAnswer = Granted | Committed | Refused | Snapshot | Delta | Swept | Ring | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Changes of a group, for all who watch it."""
+
+    group: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToldSelf:
+    """What happened to one coordinator's own membership."""
+
+    instance: str
+    group: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class OutageBegan:
+    error: HeadcountError
+
+
+@dataclass(frozen=True, slots=True)
+class OutageEnded:
+    seconds: Seconds
+
+
+Tiding = Told | ToldSelf | OutageBegan | OutageEnded
+
+
+class Outage:
+    """One outage, from the first failure of any hand until all hands have succeeded again."""
+
+    def __init__(self) -> None:
+        self.since: Seconds | None = None
+        self.error: HeadcountError | None = None
+        self._failing: set[str] = set()
+
+    def failed(self, hand: str, error: HeadcountError, now: Seconds) -> OutageBegan | None:
+        self._failing.add(hand)
+        self.error = error
+        if self.since is not None:
+            return None
+        self.since = now
+        return OutageBegan(error)
+
+    def served(self, hand: str, now: Seconds) -> OutageEnded | None:
+        self._failing.discard(hand)
+        if self.since is None or self._failing:
+            return None
+        seconds, self.since, self.error = now - self.since, None, None
+        return OutageEnded(seconds)
