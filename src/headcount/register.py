@@ -79,7 +79,9 @@ class Records(Protocol):
 class Ledger:
     """The changes of one commit, laid over the records they were made from."""
 
-    def __init__(self, records: Records, group: str, revision: Revision, now: float, by: SessionId = "") -> None:
+    def __init__(
+        self, records: Records, group: str, revision: Revision, now: float, by: SessionId = ""
+    ) -> None:
         self.group = group
         self.revision = revision
         self.rows: dict[str, Row | None] = {}
@@ -238,7 +240,9 @@ class Ledger:
         elif row.live:
             revision = self._next()
             self._put(_ended(row, State.LEFT, revision, self._now))
-            self._note(row.member_id, "left" if ours else "removed", revision)
+            self._note(
+                row.member_id, "left" if ours else "removed", revision, "fenced" if write.fenced else ""
+            )
         return None
 
     def _remark(self, write: Remark) -> Refused | None:
@@ -251,7 +255,7 @@ class Ledger:
             self._mark(write, clear)
         if write.fenced:
             for claim in self._claims_of(write.member_id):
-                self._remove("claim", claim.key)
+                self.vacate(claim, "fenced")
         return None
 
     def _mark(self, write: Remark, clear: bool) -> None:

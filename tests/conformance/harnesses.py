@@ -3,10 +3,7 @@ five lines beside it."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Collection
 
 from headcount.model import Seconds, SessionId
 from headcount.stores import memory

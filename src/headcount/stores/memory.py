@@ -16,10 +16,11 @@ Whoever names the same store in the same process shares it. A forked child has s
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,7 +140,11 @@ class MemoryServer:
             self.groups: dict[str, _Group] = {}
             self.sessions: dict[SessionId, _Session] = {}
             self.vacates: dict[tuple[str, str], tuple[int, int]] = {}
-            self.entries: deque[Entry] = deque(maxlen=HISTORY)
+            self.entries: defaultdict[str, deque[tuple[int, Entry]]] = defaultdict(
+                lambda: deque(maxlen=HISTORY)
+            )
+            """By group, with the order over all groups."""
+            self.told = itertools.count()
             self.released_until = -1
             self.clock_row = Tick(
                 epoch=self.epoch, number=1, interval=interval or (old.interval if old else 1.0)
@@ -179,7 +184,7 @@ class MemoryServer:
         for row in ledger.rows.values():
             if row is not None and row.session in self.sessions:
                 self.sessions[row.session].had_rows = True
-        self.entries.extend(ledger.entries)
+        self.entries[name].extend(zip(self.told, ledger.entries, strict=False))
         group.revision = ledger.revision
         self.ring(name)
 
@@ -455,12 +460,13 @@ class MemoryStore:
         self, group: str | None = None, *, member_id: str | None = None, limit: int = 100
     ) -> list[Entry]:
         with self._held() as server:
-            found = [
-                entry
-                for entry in server.entries
-                if group in (None, entry.group) and member_id in (None, entry.member_id)
-            ]
-            return found[-limit:]
+            found = sorted(
+                (number, entry)
+                for name, lines in server.entries.items()
+                for number, entry in lines
+                if group in (None, name) and member_id in (None, entry.member_id)
+            )
+            return [entry for _, entry in found[-limit:]]
 
     # ── ticks ──
 
@@ -564,7 +570,7 @@ class MemoryDoorbell:
     def wait(self, timeout: Seconds) -> Ring:
         server = self._store.server
         with server.rung:
-            server.rung.wait_for(lambda: self._woken or server.changes > self._heard, timeout)
+            self._wait(timeout)
             self._woken = False
             if not self._store.reachable:
                 raise StoreUnavailable(f"{self._store.address} cannot be reached")
@@ -573,6 +579,18 @@ class MemoryDoorbell:
             lost = frozenset(session for at, session in server.lost if at > self._heard)
             self._heard = server.changes
             return Ring(groups=groups, lost=lost)
+
+    def _wait(self, timeout: Seconds) -> None:
+        """In slices, where sessions expire by the clock: that nobody else looks at the store does not
+        keep it from ringing for them."""
+        server = self._store.server
+        slice_, end = max(SESSIONS.precision / 2, 0.01), time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            wait = min(left, slice_) if server.mode == "sessions" else left
+            if server.rung.wait_for(lambda: self._woken or server.changes > self._heard, wait) or left <= 0:
+                return
+            server.expire_by_clock()
 
     def wake(self) -> None:
         with self._store.server.rung:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 from headcount.model import (
     Committed,
     Empty,
+    Expect,
     Refusal,
     Remark,
     Revision,
@@ -14,7 +17,15 @@ from headcount.model import (
     Unchanged,
 )
 from headcount.testing.conformance.harness import Harness, TickingHarness, nobody, only_if
-from headcount.testing.conformance.town import Town, amending, at_once, clients, committed, refused, withdrawing
+from headcount.testing.conformance.town import (
+    Town,
+    amending,
+    at_once,
+    clients,
+    committed,
+    refused,
+    withdrawing,
+)
 
 
 def test_a_commit_is_all_or_nothing(harness: Harness) -> None:
@@ -41,7 +52,9 @@ def test_no_two_records_share_a_revision(harness: Harness) -> None:
     writes = [Remark(member_id=p.name, seen=0, disabled="all at once") for p in people]
     committed(town.propose(*writes))
     now = town.snapshot()
-    revisions = [record.revision for record in (*now.rows, *now.marks, *now.claims)]
+    revisions = [row.revision for row in now.rows]
+    revisions += [mark.revision for mark in now.marks]
+    revisions += [claim.revision for claim in now.claims]
 
     assert len(revisions) == 9 == len(set(revisions))
     assert max(revisions) == now.revision
@@ -115,12 +128,9 @@ def test_expect_unchanged(harness: Harness) -> None:
     committed(bob.propose(bob.entering("2", mode="x"), expect=[Unchanged(key="nobody", revision=0)]))
     ann.amend(row, capabilities=b"changed")
     before = town.snapshot()
-    refused(bob.propose(bob.entering("3", mode="x"), expect=[expected]), Refusal.UNMET)
-    refused(bob.propose(bob.entering("3", mode="x"), expect=[Unchanged(key="ann", revision=0)]), Refusal.UNMET)
-    refused(
-        bob.propose(bob.entering("3", mode="x"), expect=[Unchanged(key="nobody", revision=row.revision)]),
-        Refusal.UNMET,
-    )
+    absent, present = Unchanged(key="ann", revision=0), Unchanged(key="nobody", revision=row.revision)
+    for unmet in [expected, absent, present]:
+        refused(bob.propose(bob.entering("3", mode="x"), expect=[unmet]), Refusal.UNMET)
     assert town.snapshot() == before
 
 
@@ -169,9 +179,10 @@ def test_expect_empty(harness: Harness) -> None:
     ann.enter(shards=frozenset({1, 2, 200}))
     row = bob.enter()
 
-    refused(bob.propose(amending(row, shards=frozenset({2, 3})), expect=[Empty(shards=frozenset({2, 3}))]))
+    some, others = frozenset({2, 3}), frozenset({3, 4, 255})
+    refused(bob.propose(amending(row, shards=some), expect=[Empty(shards=some)]), Refusal.UNMET)
     assert town.row("bob") == row
-    committed(bob.propose(amending(row, shards=frozenset({3})), expect=[Empty(shards=frozenset({3, 4, 255}))]))
+    committed(bob.propose(amending(row, shards=frozenset({3})), expect=[Empty(shards=others)]))
     assert town.row("bob").shards == {3}
 
 
@@ -203,9 +214,9 @@ def test_all_that_is_expected_must_be_so(harness: Harness) -> None:
     """One condition that fails is enough, wherever it is named."""
     town = Town(harness)
     row = town.person("ann").enter()
-    met, unmet = Stands(key="ann", token=row.standing_since), Unchanged(key="ann", revision=1)
+    both: list[Expect] = [Stands(key="ann", token=row.standing_since), Unchanged(key="ann", revision=1)]
 
-    for expect in [(met, unmet), (unmet, met)]:
+    for expect in [both, both[::-1]]:
         refused(town.propose(Remark(member_id="ann", seen=0, disabled=""), expect=expect), Refusal.UNMET)
     assert town.marks() == {}
 
@@ -245,7 +256,7 @@ def _count_together(harness: Harness, threads: int, times: int) -> tuple[Row, li
             written += [outcome.revision] if isinstance(outcome, Committed) else []
         return written
 
-    revisions = sorted(sum(at_once(threads, count), []))
+    revisions = sorted(itertools.chain.from_iterable(at_once(threads, count)))
     return begun, revisions, town.row("counter")
 
 

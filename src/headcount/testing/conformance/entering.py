@@ -248,7 +248,7 @@ def test_capabilities_are_bytes(harness: Harness) -> None:
     """Every byte comes back, none is added, and none at the end is lost."""
     town = Town(harness)
     ann = town.person("ann")
-    for capabilities in [b"", bytes(range(256)), b"\x00", b"\x00\x00", b" ", b"a\n\r\n", "é".encode("latin-1")]:
+    for capabilities in [b"", bytes(range(256)), b"\x00", b"\x00\x00", b" ", b"a\n\r\n", b"\xe9"]:
         row = ann.enter(capabilities=capabilities)
         assert town.row("ann").capabilities == capabilities == row.capabilities
 

@@ -21,7 +21,7 @@ STRANGE = [
     "*",
     "?x=1&y=2",
     "[a]{b}",
-    "'; DROP TABLE \"x\"; --",
+    '\'; DROP TABLE "x"; --',
     "back\\slash",
     "under_score",
     "per%cent",

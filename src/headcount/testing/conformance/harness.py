@@ -114,7 +114,7 @@ class TickingHarness(Harness):
         return ticking(self._hands)
 
     def pass_time(
-        self, seconds: Seconds, *, kept: Collection[SessionId] = (), judge: Judge = everyone
+        self, seconds: Seconds, *, kept: Collection[SessionId] = (), judge: Judge | None = everyone
     ) -> None:
         self.pass_ticks(math.ceil(seconds / self.hands().tick().interval), kept=kept, judge=judge)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,8 +25,9 @@ def replayed(before: Snapshot, delta: Delta) -> Snapshot:
     rows = {row.key: row for row in before.rows} | {row.key: row for row in delta.rows}
     marks = {mark.member_id: mark for mark in before.marks} | {mark.member_id: mark for mark in delta.marks}
     claims = {claim.key: claim for claim in before.claims} | {claim.key: claim for claim in delta.claims}
+    kinds: dict[str, dict[str, Any]] = {"row": rows, "mark": marks, "claim": claims}
     for kind, key in delta.removed:
-        {"row": rows, "mark": marks, "claim": claims}[kind].pop(key, None)
+        kinds[kind].pop(key, None)
     return Snapshot(
         group=before.group,
         revision=delta.revision,

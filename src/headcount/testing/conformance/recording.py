@@ -103,12 +103,23 @@ def test_history_tells_of_expiry(harness: Harness) -> None:
 
 
 def test_history_tells_what_an_operator_vouched_for(harness: Harness) -> None:
-    """Who says `fenced` is held to it."""
+    """Who says `fenced` is held to it, however it was said: of a mark, of a row, of a claim."""
     town = Town(harness)
-    town.person("ann").enter()
-    town.mark("ann", forced_down=True, fenced=True)
 
-    assert "fenced" in town.store.history(town.group)[-1].detail
+    def last() -> str:
+        return town.store.history(town.group)[-1].detail
+
+    town.person("ann").enter()
+    town.mark("ann", forced_down=True)
+    assert "fenced" not in last()
+    town.mark("ann", forced_down=True, fenced=True)
+    assert "fenced" in last()
+    town.mark("bob", forced_down=True, fenced=True)
+    assert "fenced" in last()
+    town.remove(town.person("cid").enter(), fenced=True)
+    assert "fenced" in last()
+    town.remove(town.person("dan").enter(), fenced=True, forget=True)
+    assert "fenced" in last()
 
 
 def test_history_is_by_group_and_member(harness: Harness) -> None:

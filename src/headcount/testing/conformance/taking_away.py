@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from headcount.errors import GroupNotEmpty
 from headcount.model import Refusal, State, Vacate, deadline_ticks
 from headcount.testing.conformance.harness import Harness, TickingHarness, only_if
@@ -27,7 +29,7 @@ def test_who_takes_over_leaves_a_claim(harness: Harness) -> None:
 
     assert (claim.row, claim.member_id, claim.incarnation) == ("ann", "ann", old.incarnation)
     assert (claim.session, claim.ttl, claim.mode) == (ann.session, old.ttl, "")
-    assert (claim.standing_since, claim.shards) == (old.standing_since, {1, 2})
+    assert (claim.standing_since, claim.shards) == (old.standing_since, frozenset({1, 2}))
     assert new.standing_since > claim.standing_since
 
 
@@ -46,13 +48,18 @@ def test_who_takes_over_tells_the_owner(harness: Harness) -> None:
 def test_a_mark_leaves_a_claim(harness: Harness) -> None:
     """Disabled, forced down or expelled: the place is gone from the row, but not yet free."""
     town = Town(harness)
-    for name, mark in [("ann", {"disabled": ""}), ("bob", {"forced_down": True}), ("cid", {"expelled": True})]:
+    marks: dict[str, dict[str, Any]] = {
+        "ann": {"disabled": ""},
+        "bob": {"forced_down": True},
+        "cid": {"expelled": True},
+    }
+    for name, mark in marks.items():
         person = town.person(name)
         row = person.enter(shards=frozenset({1}))
         town.mark(name, **mark)
         (claim,) = [claim for claim in town.claims() if claim.member_id == name]
 
-        assert (claim.standing_since, claim.shards) == (row.standing_since, {1})
+        assert (claim.standing_since, claim.shards) == (row.standing_since, frozenset({1}))
         assert (claim.session, claim.incarnation) == (person.session, row.incarnation)
         assert person.beat() == 1
 
@@ -114,7 +121,8 @@ def test_notices_only_grow(harness: Harness) -> None:
     ann = town.person("ann")
     ann.enter()
     seen = [ann.beat()]
-    for mark in [{"disabled": "a"}, {"disabled": "b"}, {}, {"forced_down": True}]:
+    marks: list[dict[str, Any]] = [{"disabled": "a"}, {"disabled": "b"}, {}, {"forced_down": True}]
+    for mark in marks:
         town.mark("ann", **mark)
         seen += [ann.beat(), ann.beat()]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from headcount.model import Tick, deadline_ticks
 from headcount.register import replace
 from headcount.stores.base import TickingStore
@@ -69,7 +71,7 @@ def test_of_many_tickers_one_moves_it(harness: TickingHarness) -> None:
     after = ticking(town.store).tick()
 
     by_number: dict[int, set[str]] = {}
-    for tick in sum(told, []):
+    for tick in itertools.chain.from_iterable(told):
         by_number.setdefault(tick.number, set()).add(tick.ticker)
     assert all(len(tickers) == 1 for tickers in by_number.values()), "a number was reached twice"
     assert before.number + 4 <= after.number <= before.number + 20
@@ -272,5 +274,3 @@ def test_opening_a_store_does_not_touch_its_clock(harness: TickingHarness) -> No
     harness.store()
 
     assert store.tick() == tick
-
-
