@@ -1,0 +1,1 @@
+"""Stores on SQL databases. The statements are in `scripts/`, one folder a dialect."""
