@@ -3,11 +3,15 @@ five lines beside it."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection
+from pathlib import Path
 
 from headcount.model import Seconds, SessionId
-from headcount.stores import memory
+from headcount.stores import make, memory
+from headcount.stores.base import Store
 from headcount.stores.memory import MemoryServer, MemoryStore
+from headcount.stores.sql import sqlite
 from headcount.testing.conformance.harness import Harness, TickingHarness
 
 
@@ -56,3 +60,36 @@ class MemorySessions(MemoryHarness):
         while self.now < end:
             heart.beat(list(kept))
             self.now = min(end, self.now + self.ttl / 4)
+
+
+class SQLiteTicks(TickingHarness):
+    """Two files in a directory of their own; out of reach while somebody else holds their locks."""
+
+    guarantees = sqlite.PROMISES
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.path = directory / "headcount.db"
+        self.held: list[sqlite3.Connection] = []
+
+    def connect(self) -> Store:
+        return make(f"sqlite:///{self.path}", options={"timeout": self.patience})
+
+    def break_(self) -> None:
+        for path in (self.path, f"{self.path}-beats"):
+            con = sqlite3.connect(path, isolation_level=None)
+            con.execute("BEGIN IMMEDIATE")
+            self.held.append(con)
+
+    def mend(self) -> None:
+        while self.held:
+            self.held.pop().close()
+
+    def lose_beats(self) -> None:
+        self.close()
+        for path in self.path.parent.glob("headcount.db-beats*"):
+            path.unlink()
+
+    def close(self) -> None:
+        self.mend()
+        super().close()

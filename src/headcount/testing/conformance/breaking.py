@@ -8,13 +8,19 @@ from collections.abc import Callable
 import pytest
 
 from headcount.errors import OutcomeUnknown, StoreUnavailable
-from headcount.model import Remark
+from headcount.model import Remark, State, deadline_ticks
 from headcount.testing.conformance.harness import Harness, TickingHarness, only_if, ticking
 from headcount.testing.conformance.sessions import over
 from headcount.testing.conformance.town import Town, committed
 
 PATIENCE = 15.0
 """Seconds within which every call has returned or raised, whatever the backend does."""
+
+
+def hurried(harness: Harness) -> Town:
+    """A town whose clients do not wait long for what is broken."""
+    harness.patience = 0.3
+    return Town(harness)
 
 
 def refuses(call: Callable[[], object]) -> None:
@@ -27,7 +33,7 @@ def refuses(call: Callable[[], object]) -> None:
 
 def test_a_store_that_is_not_there_says_so(harness: Harness) -> None:
     """Nothing that writes pretends to have written, and none of it waits for ever."""
-    town = Town(harness)
+    town = hurried(harness)
     ann = town.person("ann")
     harness.break_()
     refuses(lambda: ann.beat())
@@ -42,7 +48,7 @@ def test_a_store_that_is_not_there_says_so(harness: Harness) -> None:
 
 def test_a_store_that_is_back_goes_on(harness: Harness) -> None:
     """With the same clients, and as it was."""
-    town = Town(harness)
+    town = hurried(harness)
     ann = town.person("ann")
     row = ann.enter()
     before = town.snapshot()
@@ -58,7 +64,7 @@ def test_a_store_that_is_back_goes_on(harness: Harness) -> None:
 @only_if(expiry="ticks", stall_safe=True)
 def test_an_outage_kills_nobody(harness: TickingHarness) -> None:
     """While the store does not serve, no tick comes, and so nobody's beats are missed."""
-    town = Town(harness)
+    town = hurried(harness)
     ann = town.person("ann")
     row = ann.enter()
     before = harness.hands().tick()
@@ -164,6 +170,70 @@ def test_the_time_of_a_claim_outlives_a_restart(harness: TickingHarness) -> None
     assert len(again.claims()) == 1
     harness.pass_time(over(harness), kept=[ann.session])
 
+    assert again.claims() == ()
+
+
+@only_if(durable=True, expiry="ticks")
+def test_who_lost_the_beats_gives_everybody_a_whole_ttl(harness: TickingHarness) -> None:
+    """Beats are volatile. That they are gone is no sign that anybody is: whoever was not fenced has as
+    long as if it had beaten just now, and not longer."""
+    town = Town(harness)
+    ann, bob = town.person("ann"), town.person("bob")
+    ann.enter()
+    bob.enter()
+    harness.lose_beats()
+    again = Town(harness)
+    d = deadline_ticks(harness.ttl, harness.hands().tick().interval)
+    harness.pass_ticks(d - 1)
+    assert again.store.beat([ann.session]).notices == {ann.session: 0}
+    assert again.row("bob").live
+
+    harness.pass_ticks(1)
+    assert again.store.beat([ann.session, bob.session]).notices == {ann.session: 0, bob.session: None}
+
+
+@only_if(durable=True, expiry="ticks")
+def test_who_lost_the_beats_has_a_new_clock(harness: TickingHarness) -> None:
+    """Its ticks are of another epoch, so that nobody takes them for the old ones. Epochs go by the second."""
+    Town(harness)
+    harness.pass_ticks(3)
+    before = harness.hands().tick()
+    harness.lose_beats()
+    time.sleep(2)
+
+    assert harness.hands().tick().epoch > before.epoch
+
+
+@only_if(durable=True, expiry="ticks")
+def test_who_lost_the_beats_revives_nobody(harness: TickingHarness) -> None:
+    """The fence is in what is durable."""
+    town = Town(harness)
+    ann = town.person("ann")
+    ann.enter()
+    harness.pass_time(over(harness))
+    harness.lose_beats()
+    again = Town(harness)
+
+    assert again.store.beat([ann.session]).notices == {ann.session: None}
+    assert again.row("ann").state is State.DOWN
+
+
+@only_if(durable=True, expiry="ticks")
+def test_who_lost_the_beats_keeps_claims_for_their_whole_time(harness: TickingHarness) -> None:
+    """Their time was told by the clock that is gone."""
+    town = Town(harness)
+    ann = town.person("ann")
+    town.remove(ann.enter())
+    harness.sweep()
+    harness.pass_ticks(2, kept=[ann.session])
+    harness.lose_beats()
+    again = Town(harness)
+    harness.sweep()
+    d = deadline_ticks(harness.ttl, harness.hands().tick().interval)
+    harness.pass_ticks(d - 1, kept=[ann.session])
+    assert len(again.claims()) == 1
+
+    harness.pass_ticks(1, kept=[ann.session])
     assert again.claims() == ()
 
 

@@ -58,6 +58,9 @@ class Harness(ABC):
     """A short ttl that the backend grants as it is, at least three ticks long."""
     slack: Seconds = 2.0
     """What must pass beyond the ttl until an expiry is certain."""
+    patience: Seconds = 10.0
+    """How long a call of the clients that are made from now on may wait for the backend, where that can
+    be said. A crowd of threads needs patience; a law that breaks the backend need not have any."""
 
     def __init__(self) -> None:
         self.made: list[Store] = []
@@ -89,6 +92,11 @@ class Harness(ABC):
     def restart(self) -> None:
         """Stop and start the backend; all clients are closed. Called only if it is `durable`."""
         self.close()
+
+    def lose_beats(self) -> None:
+        """Make the backend lose what it keeps of beats and ticks, and nothing else; all clients are closed.
+        Called only if it is `durable` and on ticks, where the two are never kept together."""
+        raise NotImplementedError
 
     def forget(self) -> None:
         """Make the backend lose everything, as by a restart. Called only if it is not `durable`."""

@@ -248,8 +248,8 @@ def test_who_reads_from_too_long_ago_gets_all(harness: TickingHarness) -> None:
     ann.enter()
     seen = town.snapshot()
     batches, size = 6, TOMBSTONES // 4
-    for _ in range(batches):
-        done = committed(ann.propose(*(ann.entering(f"{n}", mode="x") for n in range(size))))
+    for batch in range(batches):
+        done = committed(ann.propose(*(ann.entering(f"{batch}/{n}", mode="x") for n in range(size))))
         committed(ann.propose(*(withdrawing(row, forget=True) for row in done.rows)))
     harness.pass_ticks(1, kept=[ann.session])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-from headcount.model import Tick, deadline_ticks
+from headcount.model import SessionId, Tick, deadline_ticks
 from headcount.register import replace
 from headcount.stores.base import TickingStore
-from headcount.testing.conformance.harness import TICKER, TickingHarness, only_if, ticking
+from headcount.testing.conformance.harness import TICKER, TickingHarness, everyone, only_if, ticking
 from headcount.testing.conformance.town import Person, Town, at_once, clients
 
 
@@ -223,6 +223,66 @@ def test_everybody_is_overdue_at_its_time(harness: TickingHarness) -> None:
         ann.beat()
         harness.pass_ticks(deadline_ticks(ttl, interval))
         assert ann.beat() is None
+
+
+@only_if(expiry="ticks")
+def test_no_beat_lowers_a_deadline(harness: TickingHarness) -> None:
+    """What was promised to one is kept: opening the session again, for a shorter ttl, takes nothing back."""
+    town = Town(harness)
+    interval = harness.hands().tick().interval
+    ann = town.person("ann", ttl=6 * interval)
+    town.store.open_session(replace(ann.about, ttl=3 * interval))
+    harness.pass_ticks(6)
+
+    assert ann.beat() == 0
+
+
+@only_if(expiry="ticks")
+def test_a_beat_counts_from_the_tick_it_answers_with(harness: TickingHarness) -> None:
+    """However many beat the session while the tick moves, and in whatever order that lands: the latest
+    tick that a taken beat reported is the one from which its time runs."""
+    town = Town(harness)
+    ann = town.person("ann")
+    harness.pass_ticks(1)
+    stores = clients(harness, 3)
+
+    def story(n: int) -> int:
+        met = 0
+        for _ in range(12):
+            if n == 0:
+                store = ticking(stores[n])
+                store.advance(store.tick(), TICKER)
+            else:
+                answer = stores[n].beat([ann.session])
+                assert answer.tick is not None and answer.notices == {ann.session: 0}
+                met = max(met, answer.tick.number)
+        return met
+
+    met = max(at_once(3, story))
+    d = deadline_ticks(harness.ttl, harness.hands().tick().interval)
+    while harness.hands().tick().number < met + d - 1:
+        harness.pass_ticks(1)
+    assert ann.beat() == 0
+
+
+@only_if(expiry="ticks")
+def test_a_beat_and_a_sweep_do_not_pass_each_other(harness: TickingHarness) -> None:
+    """A beat that is taken after its deadline keeps the session from being fenced; one that is fenced
+    has no beat taken any more: whichever comes first, both agree."""
+    town = Town(harness)
+    stores = clients(harness, 2)
+    for n in range(6):
+        ann = town.person(f"ann{n}")
+        ann.enter()
+        harness.pass_time(harness.ttl + harness.slack, judge=None)
+
+        def story(n: int, session: SessionId = ann.session) -> bool:
+            if n == 0:
+                return stores[0].beat([session]).notices[session] is not None
+            return session not in ticking(stores[1]).sweep(everyone).fenced
+
+        taken, spared = at_once(2, story)
+        assert taken == spared == (ann.beat() is not None) == town.row(ann.name).live
 
 
 @only_if(expiry="ticks")
