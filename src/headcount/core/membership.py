@@ -271,7 +271,7 @@ class Membership:
                 ttl=session.ttl,
                 capabilities=desired.capabilities,
                 ready=ready,
-                stand=desired.stand,
+                stand=desired.stand or self.following > 0,
                 share=self._shares,
             ),
         ]
@@ -308,7 +308,7 @@ class Membership:
             return None
         barred = self._mark is not None and self._mark.bars_standing
         standing = Standing.KEEP
-        if not desired.stand:
+        if not (desired.stand or self.following):
             standing = Standing.RESIGN if row.standing_since else Standing.KEEP
         elif ready and not barred:
             if not row.standing_since:
@@ -358,6 +358,12 @@ class Membership:
             self.term.end(why)
             self._spent = max(self._spent, self.term.token)
             self.term = None
+
+    def resign(self) -> None:
+        """Give up the place, whether or not a term of ours has begun: we stand anew, behind the others."""
+        self.end_term("resigned")
+        if self.row is not None and self.ours:
+            self._spent = max(self._spent, self.row.standing_since)
 
     def review(self, now: Moment) -> bool:
         """Whether our term is over because trust ran out."""

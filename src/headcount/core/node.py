@@ -25,9 +25,6 @@ from headcount.core.work import Outage, Tiding, Told, ToldSelf
 from headcount.errors import HeadcountError
 from headcount.model import Change, Guarantees, Moment, Seconds, SessionId
 
-REST = 1.0
-"""Seconds that a hand waits at most before it looks again whether there is something to do."""
-
 
 class Node:
     """Everything that one process knows of one store. Not thread-safe: the engine holds a lock."""
@@ -79,6 +76,12 @@ class Node:
                 self.pass_at = self._now()
         return found
 
+    def unwatch(self, group: str) -> None:
+        self.replicas.pop(group, None)
+        self.dirty.discard(group)
+        if not self.replicas:
+            self.pass_at = None
+
     def touch(self, group: str) -> None:
         """Read this group again soon, whatever the doorbell says."""
         if group in self.replicas:
@@ -88,6 +91,14 @@ class Node:
         """One more caller wants this membership to lead."""
         membership.following += 1
         self.leading[membership.me.instance, membership.group] = membership
+
+    def lead_less(self, membership: Membership) -> None:
+        """One caller less: the place goes to the others."""
+        membership.following -= 1
+        if membership.term is not None:
+            membership.resign()
+        if not membership.following:
+            self.leading.pop((membership.me.instance, membership.group), None)
 
     def lead_no_more(self, memberships: Iterable[Membership]) -> None:
         for membership in memberships:

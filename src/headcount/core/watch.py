@@ -65,6 +65,11 @@ class Watcher:
         """This coordinator may have something to do."""
         self._busy.setdefault(agent.me.instance)
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to do now, as far as can be told without looking."""
+        return bool(self._busy or self._node.dirty or self._node.sweep)
+
     # ── what to do next ──
 
     def next(self, now: Moment) -> WatchRequest:
@@ -257,7 +262,9 @@ class Watcher:
         self.poke(agent)
 
     def _was_read(self, group: str, asked: Moment, now: Moment, answer: WatchAnswer | HeadcountError) -> None:
-        replica = self._node.replicas[group]
+        replica = self._node.replicas.get(group)
+        if replica is None:
+            return  # nobody watches it any more
         if isinstance(answer, GroupNotFound):
             self._whole.discard(group)
             self._node.tell(group, replica.vanish(asked.boot))

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
+from headcount import native
 from headcount.errors import ConfigError, GroupNotEmpty, GroupNotFound, StoreUnavailable
 from headcount.model import (
     Beat,
@@ -127,8 +127,8 @@ class MemoryServer:
         self.mode = mode
         self.clock = clock
         self.wall = wall
-        self.lock = threading.RLock()
-        self.rung = threading.Condition(self.lock)
+        self.lock = native.threading().RLock()
+        self.rung = native.threading().Condition(self.lock)
         self.begin(interval)
 
     def begin(self, interval: Seconds | None = None) -> None:
@@ -261,7 +261,7 @@ class _Records:
 
 _servers: dict[tuple[int, str, str], MemoryServer] = {}
 """By process, namespace and name: what is in the memory of a parent is not the child's to change."""
-_servers_lock = threading.Lock()
+_servers_lock = native.threading().Lock()
 
 
 def _shared(namespace: str, name: str, mode: str | None, interval: Seconds | None) -> MemoryServer:

@@ -1,0 +1,476 @@
+"""One process on one store: two native threads, a lock, and the core.
+
+    heart thread     with the lock: node.heart.next ─► without: store.beat / advance ─► node.heart.done
+    watcher thread   the same with node.watcher; and jobs, which are single calls of the application
+
+All coordinators of a process that name the same store share its hub: their sessions beat in one batch,
+a group that several of them watch is read once. No caller ever waits for the store itself, only for
+a thread of the hub, and never longer than it said.
+
+A child that was forked has none of its parent's threads, and must not touch its connections: there the
+hub is marked, and every call says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from headcount import native, stores
+from headcount.core.agent import Agent
+from headcount.core.backoff import Backoff
+from headcount.core.expiry import judge
+from headcount.core.node import Node
+from headcount.core.replica import Replica
+from headcount.core.work import (
+    DoAdvance,
+    DoBeat,
+    DoClose,
+    DoCommit,
+    DoCreate,
+    DoLook,
+    DoOpen,
+    DoRead,
+    DoSweep,
+    HeartRequest,
+    Listen,
+    OutageBegan,
+    OutageEnded,
+    Rest,
+    Told,
+    ToldSelf,
+    WatchAnswer,
+    WatchRequest,
+)
+from headcount.engine.identity import boot, moment
+from headcount.engine.notifier import Listener, Notifier, Queue
+from headcount.errors import HeadcountError, StoreUnavailable
+from headcount.model import Beat, Change, Tick, View
+from headcount.stores.base import Doorbell, Store, TickingStore
+
+log = logging.getLogger("headcount")
+
+T = TypeVar("T")
+
+
+class Job(Generic[T]):
+    """One call of the application, carried out by the watcher thread. It looks before it writes, so
+    that it may be repeated while the store does not answer and its caller waits."""
+
+    def __init__(self, call: Callable[[Store], T], until: float) -> None:
+        self.call = call
+        self.until = until
+        self.not_before = 0.0
+        self.done = native.threading().Event()
+        self.given_up = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self._retry = Backoff(0.02, 0.5)
+
+    def run(self, store: Store) -> bool:
+        """Whether it is over."""
+        try:
+            self.result = self.call(store)
+        except ConnectionError as error:
+            self.error = error
+            self.not_before = boot() + self._retry.failed()
+            if self.not_before < self.until and not self.given_up:
+                return False
+        except Exception as error:  # noqa: BLE001 - handed to whoever asked
+            self.error = error
+        else:
+            self.error = None
+        self.done.set()
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+        self.done.set()
+
+
+class Waiter:
+    """Somebody who waits until something is so."""
+
+    def __init__(self, predicate: Callable[[], bool]) -> None:
+        self.predicate = predicate
+        self.event = native.threading().Event()
+
+
+class Hub:
+    """Made by `Hub.of`, which hands out one for each store."""
+
+    def __init__(self, key: object, store: Store) -> None:
+        self.key = key
+        self.store = store
+        self.lock = native.threading().RLock()
+        self.node = Node(store.guarantees, boot)
+        self.notifier = Notifier()
+        self.forked = False
+        self.opened = False
+        self.interval: float | None = None
+        self.open_error: HeadcountError | None = None
+        self.users = 0
+        self._stopping = False
+        self._jobs: deque[Job[Any]] = deque()
+        self._waiters: list[Waiter] = []
+        self._queues: dict[str, list[tuple[str, Queue]]] = {}
+        self._watched: dict[str, set[str]] = {}
+        self._heart_wake = native.threading().Event()
+        self._watch_wake = native.threading().Event()
+        self._bell: Doorbell | None = None
+        self._threads: list[Any] = []
+
+    # ── one for each store and process ──
+
+    @classmethod
+    def of(cls, url: str, namespace: str, options: Mapping[str, str | float | bool]) -> Hub:
+        """The hub of this store in this process, started if need be. To be given back by `release`."""
+        key = (os.getpid(), url, namespace, tuple(sorted(options.items())))
+        with _hubs_lock:
+            hub = _hubs.get(key)
+            if hub is None or hub._stopping:
+                hub = cls(key, stores.make(url, namespace=namespace, options=options))
+                _hubs[key] = hub
+                hub._start()
+            hub.users += 1
+            return hub
+
+    def release(self, timeout: float) -> None:
+        """One user less; the last one stops the threads and closes the store."""
+        with _hubs_lock:
+            self.users -= 1
+            if self.users > 0:
+                return
+            self._stopping = True
+            if _hubs.get(self.key) is self:
+                del _hubs[self.key]
+        until = boot() + timeout
+        self._wake(heart=True, watcher=True)
+        current = native.threading().current_thread()
+        for thread in self._threads:
+            if thread is not current:
+                thread.join(max(0.0, until - boot()))
+        self.notifier.stop(max(0.0, until - boot()))
+
+    def _start(self) -> None:
+        self.store.on_corrupt = lambda message: log.error("%s", message)
+        _alive.add(self)
+        for name, run in (("heart", self._heart), ("watcher", self._watch)):
+            thread = native.threading().Thread(target=run, name=f"headcount-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    # ── for the faces ──
+
+    def call(self, call: Callable[[Store], T], timeout: float) -> T:
+        """Have the watcher carry out one call. Raises what the store raises; `StoreUnavailable` or
+        `OutcomeUnknown` if it does not answer in time."""
+        job = Job(call, boot() + timeout)
+        with self.lock:
+            self._jobs.append(job)
+        self._wake(watcher=True)
+        if not native.wait(job.done, timeout + 0.05):
+            job.given_up = True
+            raise job.error or self.unavailable(timeout)
+        if job.error is not None:
+            raise job.error
+        return job.result  # type: ignore[return-value]  # set whenever there is no error
+
+    def wait_until(self, predicate: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until this is so; the predicate is asked under the lock, whenever something moved."""
+        waiter = Waiter(predicate)
+        with self.lock:
+            if predicate():
+                return True
+            self._waiters.append(waiter)
+        self._wake(heart=True, watcher=True)
+        try:
+            return native.wait(waiter.event, timeout)
+        finally:
+            with self.lock:
+                self._waiters.remove(waiter)
+
+    def unavailable(self, timeout: float) -> HeadcountError:
+        """The error to raise when the store did not do a thing in time."""
+        known = self.open_error or self.node.outage.error
+        if known is not None and not isinstance(known, ConnectionError):
+            return known
+        why = str(known) if known else f"{self.store.address} did not answer"
+        return StoreUnavailable(f"{why} (waited {timeout:g} s; worth trying again)")
+
+    @property
+    def fatal(self) -> HeadcountError | None:
+        """An error of the store that waiting does not mend."""
+        known = self.open_error or self.node.outage.error
+        return known if known is not None and not isinstance(known, ConnectionError) else None
+
+    def poke(self, agent: Agent) -> None:
+        with self.lock:
+            self.node.watcher.poke(agent)
+        self.wake()
+
+    def wake(self) -> None:
+        self._wake(heart=True, watcher=True)
+
+    def watch(self, group: str, agent: Agent) -> Replica:
+        """Have this coordinator watch a group, from now until it closes."""
+        with self.lock:
+            watchers = self._watched.setdefault(group, set())
+            if agent.me.instance not in watchers:
+                watchers.add(agent.me.instance)
+                agent.watching += 1
+                self.node.watcher.poke(agent)
+            replica = self.node.watch(group)
+        self._wake(watcher=True)
+        return replica
+
+    def subscribe(self, group: str, instance: str, queue: Queue) -> None:
+        """To be called with the lock held, so that nothing lies between a view and what follows it."""
+        self._queues.setdefault(group, []).append((instance, queue))
+
+    def unsubscribe(self, group: str, queue: Queue) -> None:
+        with self.lock:
+            self._queues[group] = [pair for pair in self._queues.get(group, []) if pair[1] is not queue]
+
+    def listen(self, group: str, instance: str, callback: Callable[[Change], object]) -> Listener:
+        listener = Listener(group, callback)
+        with self.lock:
+            self.subscribe(group, instance, listener.queue)
+        self.notifier.add(listener)
+        return listener
+
+    def silence(self, listener: Listener) -> None:
+        self.unsubscribe(listener.group, listener.queue)
+        self.notifier.remove(listener)
+
+    def drop(self, agent: Agent) -> None:
+        """This coordinator is closed: nothing of it stays."""
+        with self.lock:
+            for group, watchers in list(self._watched.items()):
+                watchers.discard(agent.me.instance)
+                if not watchers:
+                    del self._watched[group]
+                    self.node.unwatch(group)
+            self.node.drop(agent)
+
+    # ── the heart ──
+
+    def _heart(self) -> None:
+        while not self._stopping:
+            with self.lock:
+                self._heart_wake.clear()
+                request = self.node.heart.next(moment())
+                self._after()
+            if isinstance(request, Rest):
+                self._heart_wake.wait(max(0.0, request.until - boot()))
+                continue
+            asked = moment()
+            answer = self._guarded(lambda request=request: self._beat(request))  # type: ignore[misc]
+            with self.lock:
+                self.node.heart.done(request, asked, moment(), answer)
+                self._after()
+                busy = self.node.watcher.pending
+            if busy:
+                self._wake(watcher=True)
+
+    def _beat(self, request: HeartRequest) -> Beat | Tick | None:
+        match request:
+            case DoBeat(sessions):
+                return self.store.beat(sessions)
+            case DoAdvance(seen, ticker) if isinstance(self.store, TickingStore):
+                return self.store.advance(seen, ticker)
+        return None
+
+    # ── the watcher ──
+
+    def _watch(self) -> None:
+        try:
+            retry = Backoff(0.05, 2.0, str(self.key))
+            while not self._stopping:
+                if self.opened:
+                    self._watch_once()
+                else:
+                    self._open(retry)
+        finally:
+            self._shut()
+
+    def _open(self, retry: Backoff) -> None:
+        error = self._guarded(self._connect)
+        with self.lock:
+            self.opened = error is None
+            self.open_error = error
+            if error is not None:
+                self.node.failed("watcher", error, boot())
+            elif retry.failures:
+                self.node.served("watcher", boot())
+            self._after()
+        if error is not None:
+            self._fail_jobs(error)
+            self._watch_wake.wait(retry.failed())
+            self._watch_wake.clear()
+
+    def _connect(self) -> None:
+        self.store.open()
+        if self.store.guarantees.expiry == "ticks" and isinstance(self.store, TickingStore):
+            self.interval = self.store.tick().interval
+
+    def _fail_jobs(self, error: HeadcountError) -> None:
+        """Whoever waits for a store that cannot be opened: refusals at once, others when time is up."""
+        with self.lock:
+            waiting, self._jobs = self._jobs, deque()
+            for job in waiting:
+                if isinstance(error, ConnectionError) and boot() < job.until and not job.given_up:
+                    job.error = error
+                    self._jobs.append(job)
+                else:
+                    job.fail(error)
+
+    def _watch_once(self) -> None:
+        job = self._next_job()
+        if job is not None and not job.run(self.store):
+            with self.lock:
+                self._jobs.append(job)
+        with self.lock:
+            self._watch_wake.clear()
+            request = self.node.watcher.next(moment())
+            self._after()
+            if isinstance(request, Listen) and self._jobs:
+                soonest = min(job.not_before for job in self._jobs)
+                request = Listen(min(request.until, max(soonest, boot())), request.doorbell)
+        if isinstance(request, Listen) and not request.doorbell:
+            self._watch_wake.wait(max(0.0, request.until - boot()))
+            return
+        asked = moment()
+        answer: WatchAnswer | HeadcountError = self._guarded(lambda: self._do(request))
+        with self.lock:
+            self.node.watcher.done(request, asked, moment(), answer)
+            self._after()
+        if not isinstance(request, Listen):
+            self._heart_wake.set()
+
+    def _next_job(self) -> Job[Any] | None:
+        with self.lock:
+            for _ in range(len(self._jobs)):
+                job = self._jobs.popleft()
+                if job.given_up:
+                    continue
+                if job.not_before <= boot():
+                    return job
+                self._jobs.append(job)
+        return None
+
+    def _do(self, request: WatchRequest) -> WatchAnswer:
+        store = self.store
+        match request:
+            case DoOpen(session=session):
+                return store.open_session(session)
+            case DoClose(session=closed):
+                store.close_session(closed)
+                return None
+            case DoCommit(group=group, writes=writes, by=by):
+                return store.commit(group, writes, by=by)
+            case DoCreate(group=group):
+                return store.create_group(group)
+            case DoLook(group=group, member_id=member_id):
+                return store.read(group, only=[member_id])
+            case DoRead(group=group, after=after):
+                return store.read(group, after)
+            case DoSweep():
+                return store.sweep(judge) if isinstance(store, TickingStore) else None
+            case Listen(until=until):
+                return self._listen(until)
+
+    def _listen(self, until: float) -> WatchAnswer:
+        if self._bell is None:
+            bell = self.store.doorbell()
+            with self.lock:
+                self._bell = bell
+        if self._watch_wake.is_set():
+            return self._bell.wait(0)
+        return self._bell.wait(max(0.0, until - boot()))
+
+    def _shut(self) -> None:
+        for job in list(self._jobs):
+            job.fail(StoreUnavailable(f"{self.store.address} is being closed"))
+        for close in (self._bell.close if self._bell is not None else None, self.store.close):
+            if close is not None:
+                with contextlib.suppress(HeadcountError):
+                    close()
+
+    # ── for both ──
+
+    def _guarded(self, call: Callable[[], T]) -> T | HeadcountError:
+        """A store may only raise our errors; another one is a defect of the store, and no reason for
+        a thread to die."""
+        try:
+            return call()
+        except HeadcountError as error:
+            return error
+        except Exception as error:
+            log.exception("%s: the store failed in a way it should not", self.store.address)
+            return StoreUnavailable(f"{self.store.address}: {type(error).__name__}: {error}")
+
+    def _wake(self, *, heart: bool = False, watcher: bool = False) -> None:
+        if heart:
+            self._heart_wake.set()
+        if watcher:
+            self._watch_wake.set()
+            bell = self._bell
+            if bell is not None:
+                bell.wake()
+
+    def _after(self) -> None:
+        """With the lock held, after anything may have moved."""
+        for waiter in self._waiters:
+            if not waiter.event.is_set() and waiter.predicate():
+                waiter.event.set()
+        for tiding in self.node.fetch():
+            match tiding:
+                case Told(group, changes):
+                    for _, queue in self._queues.get(group, ()):
+                        queue.put(changes)
+                    self.notifier.wake()
+                case ToldSelf(instance, group, kind):
+                    self._tell_self(instance, group, kind)
+                case OutageBegan(error):
+                    log.warning("%s does not serve us: %s; views grow older", self.store.address, error)
+                case OutageEnded(seconds):
+                    log.info("%s serves us again, after %.1f s", self.store.address, seconds)
+
+    def _tell_self(self, instance: str, group: str, kind: Any) -> None:
+        agent, replica = self.node.agents.get(instance), self.node.replicas.get(group)
+        name = agent.me.member_id if agent else ""
+        log.info("%r in group %r: %s", name, group, kind)
+        if agent is None:
+            return
+        view = replica.view if replica is not None else None
+        if view is None:
+            view = View(group, 0, {}, confirmed=[float("-inf")], now=boot)
+        change = Change(kind=kind, view=view, member=view.get(name))
+        for owner, queue in self._queues.get(group, ()):
+            if owner == instance:
+                queue.put([change])
+        self.notifier.wake()
+
+
+_hubs: dict[object, Hub] = {}
+_hubs_lock = native.threading().Lock()
+_alive: weakref.WeakSet[Hub] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    """After a fork: the parent's hubs are not ours. Nothing of theirs is closed here."""
+    global _hubs_lock
+    _hubs_lock = native.threading().Lock()
+    _hubs.clear()
+    for hub in list(_alive):
+        hub.forked = True
+    _alive.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)

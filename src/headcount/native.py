@@ -1,0 +1,44 @@
+"""Threads and locks of the operating system, also where a program has replaced Python's.
+
+Eventlet's monkey patching turns `threading` into green threads of one native thread: a busy service
+then starves its own heart. What must go on beating takes the unpatched modules from here, when it
+starts; and whoever waits for it in a green thread waits without blocking the others.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading as _threading
+import time
+from typing import Any, Protocol
+
+
+class Waitable(Protocol):
+    def wait(self, timeout: float | None = None) -> bool: ...
+    def is_set(self) -> bool: ...
+
+
+def threading() -> Any:
+    """The module `threading`, unpatched."""
+    patcher = sys.modules.get("eventlet.patcher")
+    return patcher.original("threading") if patcher is not None else _threading
+
+
+def green() -> bool:
+    """Whether the calling thread is one in which green threads run."""
+    patcher = sys.modules.get("eventlet.patcher")
+    return patcher is not None and bool(patcher.is_monkey_patched("thread"))
+
+
+def wait(event: Waitable, timeout: float | None) -> bool:
+    """Wait for a native event; in a green thread, so that the other green threads run on."""
+    if not green():
+        return event.wait(timeout)
+    import eventlet
+
+    until = None if timeout is None else time.monotonic() + timeout
+    while not event.is_set():
+        if until is not None and time.monotonic() >= until:
+            return False
+        eventlet.sleep(0.005)
+    return True
