@@ -249,7 +249,7 @@ class SQLiteStore:
         here, this = head(con), history_id(self.path)
         if self._interval not in (None, here.interval):
             raise ConfigError(
-                f"{self.path} ticks every {here.interval:g} s and not every {self._interval:g} s: the interval "
+                f"{self.path} ticks every {here.interval:g} s, not every {self._interval:g} s: the interval "
                 "is decided when a store is made, and is the same for all. Leave the option out"
             )
         if here.history != this or here.epoch < self._seen:

@@ -195,15 +195,17 @@ class Beats:
 
     def _standbys(self, con: sqlite3.Connection, clock: Clock, ticker: SessionId) -> list[SessionId]:
         """Those that still beat stay. Empty places go to others, of other processes first."""
-        named_now = [s for s in msgspec.json.decode(clock.standbys) if s != ticker]
-        beating = {session for (session,) in con.execute(SQL["serving"], (clock.number,))}
-        stay = [session for session in named_now if session in beating and session in self._alive(named_now)]
-        if len(stay) >= 2 or len(beating) <= 1 + len(stay):
-            return stay[:2]
+        before = [session for session in msgspec.json.decode(clock.standbys) if session != ticker]
+        serving = {s for (s,) in con.execute(SQL["serving_of"], (clock.number, named(*before)))}
+        alive = self._alive(before)
+        stay = [session for session in before if session in serving and session in alive]
+        if len(stay) >= 2:
+            return stay
+        beating = [session for (session,) in con.execute(SQL["serving"], (clock.number,))]
         process = self._alive([*beating, ticker])
         taken = {process.get(session) for session in (ticker, *stay)}
-        free = [session for session in process if session in beating - {ticker, *stay}]
-        return [*stay, *sorted(free, key=lambda s: (process[s] in taken, s))][:2]
+        free = process.keys() - {ticker, *stay}
+        return [*stay, *sorted(free, key=lambda session: (process[session] in taken, session))][:2]
 
     def _alive(self, sessions: Iterable[SessionId]) -> dict[SessionId, str]:
         """Of these, the sessions that are not fenced, and their processes."""

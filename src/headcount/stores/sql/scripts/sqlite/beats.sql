@@ -33,6 +33,9 @@ SELECT session, deadline FROM beats WHERE deadline <= ? ORDER BY deadline, sessi
 -- name: serving
 SELECT session FROM beats WHERE deadline > ?
 
+-- name: serving_of
+SELECT session FROM beats WHERE deadline > ? AND session IN (SELECT value FROM json_each(?))
+
 -- name: remove
 DELETE FROM beats WHERE session IN (SELECT value FROM json_each(?))
 

@@ -64,7 +64,7 @@ FROM rows WHERE group_id = ? AND key = ?
 -- name: rows_of
 SELECT key, member_id, incarnation, revision, state, session, instance, host, ttl, ready, standing_since,
        capabilities, shards, mode, since
-FROM rows WHERE group_id = ? AND member_id IN (SELECT value FROM json_each(?))
+FROM rows WHERE group_id = ? AND member_id IN (SELECT value FROM json_each(?)) ORDER BY key
 
 -- name: rows_after
 SELECT key, member_id, incarnation, revision, state, session, instance, host, ttl, ready, standing_since,
@@ -90,7 +90,7 @@ SELECT key, member_id, incarnation, revision, state, session, instance, host, tt
        capabilities, shards, mode, since
 FROM rows
 WHERE session IN (SELECT value FROM json_each(?)) AND state IN ('up', 'suspect') AND session <> ''
-  AND group_id = ?
+  AND group_id = ? ORDER BY key
 
 -- name: put_row
 INSERT OR REPLACE INTO rows
@@ -221,7 +221,7 @@ FROM meta
 -- name: all_claims
 SELECT group_id, vacates_epoch, vacates_at,
        key, row, member_id, incarnation, revision, session, ttl, standing_since, shards, mode
-FROM claims
+FROM claims ORDER BY group_id, key
 
 -- name: claims_of_session
 SELECT group_id, key, row, member_id, incarnation, revision, session, ttl, standing_since, shards, mode
