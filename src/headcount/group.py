@@ -163,20 +163,24 @@ class Group:
         self._replica = replica
         timeout = self._coordinator.timeout
 
+        asked = boot()
+        if replica.missing:
+            with hub.lock:
+                hub.node.touch(self.group_id)  # it may have been made since
+
         def there() -> bool:
             view = replica.view
             if view is None:
-                return replica.missing
+                return replica.missing and replica.asked_at >= asked
             return not self._behind(view) or hub.node.outage.since is not None
 
         in_time = hub.wait_until(there, timeout)
-        if replica.missing:
+        view = replica.view
+        if view is not None:
+            return replica, view
+        if in_time and replica.missing:
             raise self._coordinator._group_not_found(self.group_id)
-        if replica.view is None or not in_time:
-            if replica.view is not None:
-                return replica, replica.view
-            raise hub.unavailable(timeout)
-        return replica, replica.view
+        raise hub.unavailable(timeout)
 
     def _read_anew(self, hub: Hub, replica: Replica, old: View, max_age: float | None) -> View:
         asked = boot()

@@ -88,6 +88,8 @@ class Heart:
             case DoAdvance(seen, ticker), Tick():
                 self._served(now)
                 node.clock.heard(answer, now.boot)
+                if answer.at == seen.at:  # refused: our session no longer counts, and a beat will say so
+                    self._not_before = now.boot + seen.interval / 4
                 if answer.at == (seen.epoch, seen.number + 1) and answer.ticker == ticker:
                     node.sweep = True
             case _:

@@ -262,6 +262,10 @@ class Hub:
 
     def _heart(self) -> None:
         while not self._stopping:
+            self._survive(self._heart_once)
+
+    def _heart_once(self) -> None:
+        while not self._stopping:
             with self.lock:
                 self._heart_wake.clear()
                 request = self.node.heart.next(moment())
@@ -293,7 +297,7 @@ class Hub:
             retry = Backoff(0.05, 2.0, str(self.key))
             while not self._stopping:
                 if self.opened:
-                    self._watch_once()
+                    self._survive(self._watch_once)
                 else:
                     self._open(retry)
         finally:
@@ -414,6 +418,14 @@ class Hub:
         except Exception as error:
             log.exception("%s: the store failed in a way it should not", self.store.address)
             return StoreUnavailable(f"{self.store.address}: {type(error).__name__}: {error}")
+
+    def _survive(self, once: Callable[[], None]) -> None:
+        """A defect of ours must be loud, but not end a thread on which a membership hangs."""
+        try:
+            once()
+        except Exception:
+            log.exception("a defect in Headcount, please report it; going on in a second")
+            native.threading().Event().wait(1.0)
 
     def _wake(self, *, heart: bool = False, watcher: bool = False) -> None:
         if heart:
