@@ -58,7 +58,8 @@ class MemorySessions(MemoryHarness):
         """In steps of a quarter of a ttl, so that those who are kept can beat in between."""
         heart, end = self.connect(), self.now + seconds
         while self.now < end:
-            heart.beat(list(kept))
+            if kept:
+                heart.beat(list(kept))
             self.now = min(end, self.now + self.ttl / 4)
 
 

@@ -51,7 +51,7 @@ def test_an_expiry_rings_by_itself(harness: Harness) -> None:
     harness.pass_time(over(harness))
     started = time.monotonic()
 
-    assert rings_for(bell, town.group, 10)
+    assert rings_for(bell, town.group, 5)
     assert time.monotonic() - started < SOON + harness.guarantees.precision
     bell.close()
 
