@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ from headcount.stores.sql.mounts import network_filesystem
 from headcount.stores.sql.records import bits, unbits
 from headcount.stores.sql.sqlite import SQLiteStore
 from headcount.stores.sql.sqlite_errors import translate
-from headcount.stores.sql.sqlite_files import split
+from headcount.stores.sql.sqlite_files import directory_locked, split
 
 TTL = 3.0
 """Four ticks of a second: three, and the one more."""
@@ -177,23 +178,58 @@ def test_a_register_deleted_under_a_running_process_is_made_anew_and_later(
     bell.close()
 
 
-def test_what_is_left_of_a_deleted_register_does_not_get_into_the_new_one(make: Make, path: Path) -> None:
-    """Another process still has the deleted file, its log and its shared memory open, and then closes."""
-    old = make()
+def keep_open(path: str, ready: Event, deleted: Event, done: Event) -> None:
+    """Another process, which writes to the file that was deleted, and closes it when all is over."""
+    old = SQLiteStore(path)
+    old.open()
     join(old, "a", "old")
+    with old._register.held() as con:
+        ready.set()
+        deleted.wait(60)
+        con.execute("UPDATE meta SET changes = changes + 1")
+        con.execute("COMMIT")
+    done.wait(60)
+    old.close()
+
+
+def test_what_is_left_of_a_deleted_register_does_not_get_into_the_new_one(make: Make, path: Path) -> None:
+    """Its log and its shared memory have names that the new file's would have, and somebody still
+    has them open: SQLite would take the one file's pages for the other's."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, deleted, done = spawn.Event(), spawn.Event(), spawn.Event()
+    process = spawn.Process(target=keep_open, args=(str(path), ready, deleted, done))
+    process.start()
+    assert ready.wait(60)
     path.unlink()
     new = make()
     join(new, "b", "new")
-    old._register.close()
-    old.close()
+    deleted.set()
     join(new, "c", "new")
+    done.set()
+    process.join(60)
+    assert process.exitcode == 0
+    join(new, "d", "new")
     new.close()
 
     again = make()
     assert again.groups() == ["new"]
-    assert states(again, "new") == {"b": State.UP, "c": State.UP}
+    assert set(states(again, "new")) == {"b", "c", "d"}
     with written_by_another(path) as look:
         assert look.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_who_makes_a_file_is_alone_in_its_directory(path: Path) -> None:
+    """Two who remove what is left over, and make the file, would remove each other's work."""
+    store = SQLiteStore(path)
+    opening = threading.Thread(target=store.open)
+    with directory_locked(str(path), time.monotonic() + 1):
+        opening.start()
+        opening.join(0.1)
+        assert opening.is_alive()
+        assert not path.exists()
+    opening.join()
+    assert path.exists()
+    store.close()
 
 
 def test_a_restored_copy_begins_a_new_epoch(make: Make, path: Path) -> None:
@@ -281,16 +317,23 @@ def test_a_sweep_that_dies_between_its_two_commits_has_fenced(
     assert other._beats.link.query("SELECT session FROM beats") == [("a",)]
 
 
-def test_a_sweep_that_dies_before_has_done_nothing(store: SQLiteStore, make: Make) -> None:
+@pytest.mark.parametrize("where", ["judge", "finish"])
+def test_a_sweep_that_dies_before_has_done_nothing(
+    store: SQLiteStore, make: Make, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A fence without its rows would be a member that is up, and that nobody will ever expire."""
     join(store, "a")
     join(store, "b")
     pass_ticks(store, 4, beating=["a"])
 
-    def dies(_: Census) -> int:
+    def dies(*_: object) -> int:
         raise SystemExit("killed")
 
-    with pytest.raises(SystemExit):
-        store.sweep(dies)
+    with monkeypatch.context() as patched:
+        if where == "finish":
+            patched.setattr(sqlite_sweep.Work, "finish", dies)
+        with pytest.raises(SystemExit):
+            store.sweep(dies if where == "judge" else all_of_them)
     assert make().beat(["b"]).notices == {"b": 0}
     assert store.sweep(all_of_them).fenced == ()
 
@@ -322,11 +365,12 @@ def test_a_locked_register_delays_no_beat_and_no_tick(make: Make, path: Path) ->
     assert store.create_group("h")
 
 
-def test_a_beat_that_waited_for_a_sweep_finds_the_fence(
-    store: SQLiteStore, make: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("allowed", "answer"), [(1, None), (0, 1)], ids=["fenced", "lapsed"])
+def test_a_beat_that_waited_for_a_sweep_finds_what_it_did(
+    store: SQLiteStore, make: Make, monkeypatch: pytest.MonkeyPatch, allowed: int, answer: int | None
 ) -> None:
-    """The beat comes while the sweep is between its test and its commit, and waits; then it must not
-    be taken: whoever believes it trusts for a ttl beside the successor."""
+    """The beat comes while the sweep is between its test and its commit, and waits. If it had looked
+    before, it would bring no news, and its owner would trust for a ttl beside the successor."""
     join(store, "a")
     join(store, "b")
     pass_ticks(store, 4, beating=["a"])
@@ -343,9 +387,10 @@ def test_a_beat_that_waited_for_a_sweep_finds_the_fence(
         finish(work)
 
     monkeypatch.setattr(sqlite_sweep.Work, "finish", slowly)
-    assert store.sweep(all_of_them).fenced == ("b",)
+    swept = store.sweep(lambda _: allowed)
+    assert (swept.fenced, swept.lapsed) == ((("b",), ()) if allowed else ((), ("b",)))
     beating.join()
-    assert answers == [{"b": None}]
+    assert answers == [{"b": answer}]
 
 
 # ── what cannot be used ──────────────────────────────────────────────────────────────────────────
