@@ -37,10 +37,12 @@ class Agent:
         self.ready = True
         self.ready_until = math.inf
         self.open_at = 0.0
+        self.close_at = 0.0
         self._asked_ttl = ttl
         self._process = process
         self._fresh = fresh
         self._retry = Backoff(0.2, min(5.0, ttl / 6), me.instance)
+        self._opened_at = -math.inf
 
     def membership(self, group: str) -> Membership:
         found = self.memberships.get(group)
@@ -73,8 +75,15 @@ class Agent:
     def open_failed(self, now: Seconds) -> None:
         self.open_at = now + self._retry.failed()
 
-    def opened(self) -> None:
-        self._retry.reset()
+    def close_failed(self, now: Seconds) -> None:
+        self.close_at = now + self._retry.failed()
+
+    def opened(self, now: Seconds) -> None:
+        """A session that is lost as soon as it was opened must not be opened again ever faster."""
+        if now - self._opened_at > self.presence.beat_every:
+            self._retry.reset()
+        self._opened_at = now
+        self.open_at = now + self._retry.failed()
 
     def lost(self) -> None:
         """The session is gone: every membership that was in is to come back."""

@@ -75,6 +75,11 @@ class Clock:
         if beaten:
             self._served = tick.at
 
+    def refused(self) -> None:
+        """The number did not move for us: be served once more before trying it again. Our session may
+        be gone, and only a beat says so."""
+        self._served = None
+
     def _lag(self, tick: Tick, now: Seconds) -> float:
         """By how many ticks the number fell behind our own clock since we last heard it."""
         if self._heard is None or self._heard[0] != tick.epoch:
@@ -123,8 +128,8 @@ class Clock:
         place = self.role(ours)
         if place is None or self.tick is None:
             return math.inf
-        if place == 0 and not self.served:
-            return beaten_at
+        if place == 0 and not self.served and beaten_at < self._arrived:
+            return self._arrived
         return beaten_at + self.tick.interval
 
     def standstill(self, now: Seconds) -> float:

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from headcount.core.backoff import Backoff
+from headcount.core.session import Presence
 from headcount.core.work import DoAdvance, DoBeat, HeartRequest, Rest
 from headcount.errors import HeadcountError
 from headcount.model import Beat, Moment, Seconds, SessionId, Tick
@@ -40,26 +41,36 @@ class Heart:
         node.review(now)
         if at < self._not_before:
             return Rest(self._not_before)
-        advance_at = node.clock.advance_at(node.by_session) if node.ticks else math.inf
+        if not node.by_session:
+            node.served("heart", at)  # nothing is asked of it that could fail
+        seeing = self._seeing(at)
+        advance_at = node.clock.advance_at(seeing) if node.ticks else math.inf
         if at >= advance_at and node.clock.tick is not None:
-            return DoAdvance(node.clock.tick, node.clock.hand(node.by_session))
-        due, next_at = self._due(at)
+            return DoAdvance(node.clock.tick, node.clock.hand(seeing))
+        due, next_at = self._due(at, seeing)
         if due:
             return DoBeat(tuple(due[:BATCH]))
         return Rest(min(next_at, advance_at, node.trust_ends(at), at + LONGEST))
 
-    def _due(self, at: Seconds) -> tuple[list[SessionId], Seconds]:
+    def _seeing(self, at: Seconds) -> dict[SessionId, Presence]:
+        """The sessions that are not blind. One that is neither beats nor ticks: the store may have
+        ended it without our hearing of it."""
+        node = self._node
+        return {
+            session: agent.presence
+            for session, agent in node.by_session.items()
+            if not agent.presence.blind(at, node.pass_at if agent.watching else None)
+        }
+
+    def _due(self, at: Seconds, seeing: dict[SessionId, Presence]) -> tuple[list[SessionId], Seconds]:
         """The sessions to beat now, and when the next one is to."""
         node = self._node
         hand, hand_at = "", math.inf
         if node.ticks:
-            hand = node.clock.hand(node.by_session)
-            hand_at = node.clock.beat_at(node.by_session, self._beaten_at)
+            hand = node.clock.hand(seeing)
+            hand_at = node.clock.beat_at(seeing, self._beaten_at)
         due, soon, next_at = [], [], math.inf
-        for session, agent in node.by_session.items():
-            presence = agent.presence
-            if presence.blind(at, node.pass_at if agent.watching else None):
-                continue
+        for session, presence in seeing.items():
             beat_at = presence.next_beat
             if session == hand:
                 beat_at = min(beat_at, max(hand_at, presence.retry_at))
@@ -88,8 +99,8 @@ class Heart:
             case DoAdvance(seen, ticker), Tick():
                 self._served(now)
                 node.clock.heard(answer, now.boot)
-                if answer.at == seen.at:  # refused: our session no longer counts, and a beat will say so
-                    self._not_before = now.boot + seen.interval / 4
+                if answer.at == seen.at:
+                    node.clock.refused()
                 if answer.at == (seen.epoch, seen.number + 1) and answer.ticker == ticker:
                     node.sweep = True
             case _:
@@ -106,6 +117,7 @@ class Heart:
                 node.lose(agent)
                 continue
             agent.presence.taken(notice, asked, now)
+            agent.presence.read(agent.looked_at, now)  # whoever has no rows has read them all
             if agent.presence.unread is not None:
                 node.watcher.poke(agent)
 
@@ -116,7 +128,9 @@ class Heart:
     def _failed(self, request: HeartRequest, error: HeadcountError, now: Moment) -> None:
         self._node.failed("heart", error, now.boot)
         self._not_before = now.boot + self._retry.failed()
-        if isinstance(request, DoBeat):
+        if isinstance(request, DoAdvance):
+            self._node.clock.refused()
+        elif isinstance(request, DoBeat):
             for session in request.sessions:
                 agent = self._node.by_session.get(session)
                 if agent is not None:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
+from headcount.core.backoff import Backoff
 from headcount.core.leadership import TermState
 from headcount.core.session import Presence
 from headcount.errors import Expelled, GroupNotFound, HeadcountError, MemberTaken, Superseded
@@ -48,6 +49,10 @@ from headcount.model import (
     Withdraw,
     Write,
 )
+
+FREE = 2
+"""Answers in a row that bring us no further before we wait between one try and the next. The first few
+cost nothing: a row that moved, a group that had to be made, are everyday."""
 
 OnConflict = Literal["take_over", "fail", "wait", "share"]
 
@@ -102,6 +107,8 @@ class Membership:
     """The revision of our last commit: a view that answers our own call must be no older."""
     looked_at: Seconds = float("-inf")
     not_before: Seconds = 0.0
+    retry_at: Seconds = 0.0
+    """After a failure: when to ask the store again."""
     following: int = 0
     """How many of our callers want to lead."""
     term: TermState | None = None
@@ -115,6 +122,11 @@ class Membership:
     _mark: Mark | None = None
     _claims: tuple[Claim, ...] = ()
     _told: list[Kind] = field(default_factory=list)
+    _retry: Backoff = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Each waits for itself: one group that fails must not keep the watcher from all the others.
+        self._retry = Backoff(0.1, min(2.0, self.presence.ttl / 6), f"{self.me.instance}/{self.group}")
 
     # ── what the application says ──
 
@@ -132,16 +144,16 @@ class Membership:
         self.phase = Phase.JOINING
         self.error = None
         self._returning = self._lost = False
-        self.not_before = 0.0
+        self.not_before = self.retry_at = 0.0
 
     def unwant(self) -> None:
         self.desired = None
-        self.end_term("left the group")
+        self.step_down("left the group")
         if self.presence.session is None:
             self._out()  # what an earlier session entered went down with it
         elif self.phase is not Phase.OUT:
             self.phase = Phase.LEAVING
-        self.not_before = 0.0
+        self.not_before = self.retry_at = 0.0
 
     def update(self, capabilities: bytes) -> None:
         if self.desired is not None:
@@ -163,9 +175,10 @@ class Membership:
 
     # ── what the store says ──
 
-    def observe(self, seen: Snapshot, asked_at: Seconds) -> None:
+    def observe(self, seen: Snapshot, asked_at: Seconds, now: Seconds) -> None:
         """Our records were read, by a question sent at `asked_at`."""
         if asked_at < self.looked_at or seen.revision < self.committed:
+            self._stumbled(now, free=0)
             return  # older than what we know
         self.looked_at = asked_at
         self._must_look = self._must_create = False
@@ -182,19 +195,25 @@ class Membership:
                 self._rows = {row.key: row for row in outcome.rows} or self._rows
                 self._claims = ()
                 self._must_look = not outcome.rows
+                if not outcome.rows:
+                    self._stumbled(now)
                 self._face()
-            case Refused(reason=Refusal.BARRED):
+            case Refused(reason=Refusal.BARRED) if self.phase in (Phase.JOINING, Phase.JOINED):
                 self._barred()
                 self.not_before = now + self.presence.ttl
             case Refused():
                 self._must_look = True
+                self._stumbled(now)
 
-    def failed(self, error: HeadcountError) -> None:
+    def failed(self, error: HeadcountError, asked_at: Seconds, now: Seconds) -> None:
         """Our last request got no usable answer, or an error that says what is wrong."""
         if isinstance(error, GroupNotFound):
+            self.looked_at = max(self.looked_at, asked_at)  # that there are no rows is seen too
+            self._stumbled(now)
             self._no_group(error)
         else:
             self._must_look = True
+            self._stumbled(now, free=0)
             if self.phase is Phase.JOINING and not self._returning and not isinstance(error, ConnectionError):
                 self._give_up(error)
 
@@ -202,6 +221,7 @@ class Membership:
         """Our session is gone. If we were in, we come back; the newest life stays known."""
         self.end_term("the session was lost")
         self._claims = ()
+        self.committed = 0  # whoever forgot our session may have forgotten our commits
         if self.phase is Phase.JOINED:
             self._drop(Phase.JOINING)
         elif self.phase is Phase.LEAVING:
@@ -223,7 +243,11 @@ class Membership:
 
     def next(self, ready: bool, now: Seconds) -> Sequence[Write] | Step | None:
         """The next thing to ask of the store; None: nothing, for now."""
-        if self.presence.session is None or now < self.not_before or self.phase is Phase.OUT:
+        if (
+            self.presence.session is None
+            or self.phase is Phase.OUT
+            or now < max(self.not_before, self.retry_at)
+        ):
             return None
         if self._must_create:
             return Step.CREATE
@@ -233,12 +257,19 @@ class Membership:
             case Phase.LEAVING:
                 return self._goodbye()
             case Phase.BARRED:
-                self.not_before = now + self.presence.ttl
-                return Step.LOOK
+                return self._acknowledge() or self._look_again(now)
             case Phase.JOINING:
                 return self._enter(ready, now)
             case Phase.JOINED:
-                return self._acknowledge() or self._amend(ready)
+                step = self._acknowledge() or self._amend(ready)
+                if step is None:
+                    self._retry.reset()
+                return step
+
+    def _look_again(self, now: Seconds) -> Step:
+        """Has the operator let us in again? Once in a ttl."""
+        self.not_before = now + self.presence.ttl
+        return Step.LOOK
 
     def _enter(self, ready: bool, now: Seconds) -> Sequence[Write] | Step | None:
         aliens = self._aliens()
@@ -254,7 +285,7 @@ class Membership:
         assert session is not None
         evict: list[Write] = [
             Withdraw(key=alien.key, incarnation=alien.incarnation, seen=alien.revision, forget=True)
-            for alien in aliens
+            for alien in [*aliens, *self._former()]
             if alien.key != self.key
         ]
         if self._shares:
@@ -268,7 +299,7 @@ class Membership:
                 session=session.id,
                 instance=self.me.instance,
                 host=self.me.host,
-                ttl=session.ttl,
+                ttl=self.presence.ttl,  # as granted: so long we may trust it, so long a claim is kept
                 capabilities=desired.capabilities,
                 ready=ready,
                 stand=desired.stand or self.following > 0,
@@ -282,6 +313,14 @@ class Membership:
         if self._returning:
             return [row for row in rows if row.key == self.key or (row.live and not self._shared(row))]
         return [row for row in rows if row.live and not self._shared(row)]
+
+    def _former(self) -> list[Row]:
+        """Our own row from when we shared the name, now that we do not, or the other way round."""
+        return [
+            row
+            for row in self._rows.values()
+            if row.live and not row.mode and row.instance == self.me.instance
+        ]
 
     def _shared(self, row: Row) -> bool:
         """Whether the row is a fellow process of a member that this one shares."""
@@ -324,6 +363,9 @@ class Membership:
             standing=standing,
             present=row.state is State.SUSPECT,
         )
+        if amend.ready is False or standing in (Standing.RESIGN, Standing.ANEW):
+            # Stop acting first: once this has left, another may lead before its answer is here.
+            self.step_down("gave up the place")
         idle = amend.capabilities is None and amend.ready is None and not amend.present
         return None if idle and standing is Standing.KEEP else [amend]
 
@@ -345,6 +387,8 @@ class Membership:
         """Whether a term of ours begins, now that `leader` is known to lead at our last reading."""
         if not self.following or self.term is not None or leader is None or not self.ours:
             return False
+        if self.phase is not Phase.JOINED:
+            return False  # a goodbye may be on its way
         row = self.row
         if row is None or row.key != leader.key or row.standing_since != leader.standing_since:
             return False
@@ -361,7 +405,11 @@ class Membership:
 
     def resign(self) -> None:
         """Give up the place, whether or not a term of ours has begun: we stand anew, behind the others."""
-        self.end_term("resigned")
+        self.step_down("resigned")
+
+    def step_down(self, why: str) -> None:
+        """No term begins or goes on at the place that we have now, even if nobody else takes it."""
+        self.end_term(why)
         if self.row is not None and self.ours:
             self._spent = max(self._spent, self.row.standing_since)
 
@@ -376,6 +424,12 @@ class Membership:
         return True
 
     # ── small things ──
+
+    def _stumbled(self, now: Seconds, free: int = FREE) -> None:
+        """An answer brought us no further. Who asks again at once, again and again, asks for ever."""
+        wait = self._retry.failed()
+        if self._retry.failures > free:
+            self.retry_at = now + wait
 
     def _face(self) -> None:
         """Draw the conclusions from the records that we hold now."""
@@ -398,6 +452,8 @@ class Membership:
                 self._drop(Phase.JOINING)
         if self.phase is Phase.LEAVING and not self.ours:
             self._out()
+        elif self.phase is Phase.OUT and self.ours:
+            self.phase = Phase.LEAVING  # an enter that was given up has been written all the same
 
     def _in(self, row: Row) -> None:
         self.phase = Phase.JOINED
@@ -419,7 +475,7 @@ class Membership:
         self.phase = Phase.OUT
         self.incarnation = 0
         self._must_look = self._must_create = False
-        self._rows, self._claims = {}, ()
+        self._rows, self._claims, self._mark = {}, (), None  # by the next time, they may be lifted
 
     def _barred(self) -> None:
         self.end_term("expelled")
@@ -459,14 +515,16 @@ class Membership:
 
     def _no_group(self, error: GroupNotFound) -> None:
         self._must_look = False
-        if self.phase is Phase.LEAVING:
+        if self.phase in (Phase.LEAVING, Phase.OUT):
             self._out()
+        elif self.phase is Phase.BARRED:
+            self._rows, self._claims = {}, ()  # whoever was put out does not make the group again
         elif self._returning or (self.desired is not None and self.desired.create):
             self._rows, self._claims = {}, ()
             self._must_create = True
             if self.phase is Phase.JOINED:
                 self.end_term("the group is gone")
-                self.phase = Phase.JOINING
+                self._drop(Phase.JOINING)
         elif self.phase is Phase.JOINING:
             self._give_up(error)
 

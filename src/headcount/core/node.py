@@ -103,6 +103,7 @@ class Node:
     def lead_no_more(self, memberships: Iterable[Membership]) -> None:
         for membership in memberships:
             membership.end_term("closed")
+            membership.following = 0
             self.leading.pop((membership.me.instance, membership.group), None)
 
     # ── what both hands do ──

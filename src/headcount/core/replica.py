@@ -97,6 +97,7 @@ class Replica:
         self.asked_at = float("-inf")
         """When the read left whose answer we hold."""
         self.view: View | None = None
+        self._shown: View | None = None
         self.leader: Row | None = None
         self.claims: dict[str, Claim] = {}
         self.touched: set[str] = set()
@@ -122,7 +123,7 @@ class Replica:
         mark = self._marks.get(member_id)
         return Snapshot(
             group=self.group,
-            revision=self.view.revision if self.view else 0,
+            revision=self.view.revision if self.view is not None else 0,
             rows=self._index.get(member_id, ()),
             marks=(mark,) if mark else (),
             claims=tuple(claim for claim in self.claims.values() if claim.member_id == member_id),
@@ -130,7 +131,7 @@ class Replica:
 
     def apply(self, answer: Snapshot | Delta, asked_at: Seconds) -> list[Change] | None:
         """Take an answer in; what it changed. None: a gap, read everything."""
-        old = self.view.revision if self.view else -1
+        old = self.view.revision if self.view is not None else -1  # an empty view is false
         if answer.revision < old:
             return []
         if isinstance(answer, Delta) and answer.after != old:
@@ -154,7 +155,7 @@ class Replica:
         if why == self._trouble:
             return []
         self._trouble = why
-        return self._turn(self.view.revision, set(), resync=False) if self.view else []
+        return self._turn(self.view.revision, set(), resync=False) if self.view is not None else []
 
     def vanish(self, asked_at: Seconds) -> list[Change]:
         """The store says that there is no such group (any more)."""
@@ -165,8 +166,9 @@ class Replica:
         self._suspects = set()
         if gone is None:
             return []
-        empty = View(self.group, gone.revision, {}, confirmed=[asked_at], now=self._now)
-        return [Change(kind=Kind.RESYNC, view=empty)]
+        # What the group has when it is made again is told as new: it was shown to be empty.
+        self._shown = View(self.group, gone.revision, {}, confirmed=[asked_at], now=self._now)
+        return [Change(kind=Kind.RESYNC, view=self._shown)]
 
     def _whole(self, answer: Snapshot) -> set[str]:
         rows = {row.key: row for row in answer.rows}
@@ -210,11 +212,11 @@ class Replica:
 
     def _turn(self, revision: Revision, touched: set[str], *, resync: bool) -> list[Change]:
         """Make the next view, and take the old one from it."""
-        old, seat = self.view, _seat(self.leader)
+        old, seat = self._shown, _seat(self.leader)
         roll = Roll(self.group, self._index, self._marks)
         self._read_leader()
         self._confirmed = [max(self.asked_at, self._confirmed[0])]
-        self.view = view = View(
+        self.view = self._shown = view = View(
             self.group,
             revision,
             roll,
@@ -227,7 +229,7 @@ class Replica:
             return []
         changes = [Change(kind=Kind.RESYNC, view=view)] if resync else []
         for member_id in sorted(touched):
-            changes += differences(old.get(member_id), view.get(member_id), view)
+            changes += differences(old.get(member_id), view.get(member_id), view, old.revision)
         if seat != _seat(self.leader):
             changes.append(Change(kind=Kind.LEADER, view=view, member=view.leader, before=old.leader))
         if bool(old.degraded) != bool(view.degraded):
@@ -252,8 +254,11 @@ class Replica:
         return None
 
 
-def differences(old: Member | None, new: Member | None, view: View) -> list[Change]:
-    """What happened to one member between two views."""
+def differences(old: Member | None, new: Member | None, view: View, since: Revision) -> list[Change]:
+    """What happened to one member between two views, of which the older is that of revision `since`.
+
+    A life that began after `since` followed another; one that is older was there all along, and was
+    only not the one that was shown: a shared member has several."""
 
     def change(kind: Kind, member: Member | None = new, before: Member | None = old) -> Change:
         return Change(kind=kind, view=view, member=member, before=before)
@@ -262,7 +267,7 @@ def differences(old: Member | None, new: Member | None, view: View) -> list[Chan
         return []
     was, is_ = _here(old), _here(new)
     changes: list[Change] = []
-    if was and is_ and old is not None and new is not None and old.incarnation != new.incarnation:
+    if was and is_ and old is not None and new is not None and old.incarnation < new.incarnation > since:
         changes += [change(Kind.LEFT, old), change(Kind.JOINED)]  # gone and back between two reads
     elif was and not is_:
         changes.append(change(_ending(new)))

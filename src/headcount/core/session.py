@@ -38,6 +38,7 @@ class Presence:
     def __init__(self, name: str, ttl: Seconds, beat: Seconds | None = None) -> None:
         self.ttl = ttl
         self.beat_every = beat if beat is not None else ttl / 3
+        self._beat_part = self.beat_every / ttl
         self.session: Session | None = None
         self.generation = 0
         self.next_beat = 0.0
@@ -64,6 +65,7 @@ class Presence:
     def opened(self, session: Session, granted: Granted, asked: Moment, now: Moment) -> None:
         self.session = session
         self.ttl = granted.ttl
+        self.beat_every = min(self.beat_every, granted.ttl * self._beat_part)  # a store may grant less
         self._margin = granted.margin if granted.margin is not None else margin_of(granted.ttl)
         self._pending = None
         self._notice_read = self._notice_told = 0

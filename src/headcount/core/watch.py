@@ -2,7 +2,8 @@
 
 In this order: the coordinators that have something to do, each in turn; groups that rang; the sweep
 that follows our tick; and then it listens at the doorbell. When it gets that far, it has finished a
-*pass*: it has seen all that had rung.
+*pass*: it has seen all that had rung. Coordinators that keep it busy wait for a pass every now and
+then: else a thousand that join at once would leave all of them blind.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from headcount.model import (
     Ring,
     Seconds,
     Session,
+    SessionId,
     Snapshot,
     Swept,
     Vacate,
@@ -50,6 +52,13 @@ LONGEST = 1.0
 """Seconds that it listens at most: then the view's age begins anew, and timers are looked at."""
 
 
+GLANCE = 0.5
+"""Seconds after which those that keep the watcher busy wait for a pass."""
+
+AGAIN = 1.0
+"""Seconds between a sweep that failed and the next."""
+
+
 class Watcher:
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -59,6 +68,10 @@ class Watcher:
         self._busy: dict[str, None] = {}
         self._wake_at: dict[str, Seconds] = {}
         self._whole: set[str] = set()
+        self._last_read = ""
+        self._blocked_at = -math.inf
+        self._sweep_at = 0.0
+        self._strays: list[SessionId] = []
         self._claims_seen: dict[tuple[str, str], Seconds] = {}
 
     def poke(self, agent: Agent) -> None:
@@ -78,30 +91,46 @@ class Watcher:
         node.review(now)
         if at < self._not_before:
             return Listen(self._not_before, doorbell=False)
-        request = self._for_agents(at)
+        request = None if self._must_glance(at) else self._for_agents(at)
         if request is not None:
             return request
         if node.dirty:
-            return self._read(min(node.dirty))
-        if node.sweep:
+            return self._read_next()
+        if node.sweep and at >= self._sweep_at:
             node.sweep = False
             return DoSweep()
         recheck = node.guarantees.recheck
         if recheck is not None and node.replicas and at >= self._recheck_at:
             self._recheck_at = at + recheck
             node.dirty.update(node.replicas)
-            return self._read(min(node.dirty))
+            return self._read_next()
         waited = self._wait_out(at)
         if waited is not None:
             return waited
         if node.replicas:
             node.pass_at = at
-        wake_at = min(self._wake_at.values(), default=math.inf)
+        elif not self._wake_at:
+            node.served("watcher", at)  # nothing is asked of it that could fail
+        wake_at = at if self._busy else min(self._wake_at.values(), default=math.inf)
         return Listen(max(at, min(wake_at, at + LONGEST)), doorbell=bool(node.replicas))
+
+    def _must_glance(self, at: Seconds) -> bool:
+        """Whether those who have something to do wait, until all that has rung is read. If that fails,
+        they have their turn again."""
+        pass_at = self._node.pass_at
+        return pass_at is not None and at - max(pass_at, self._blocked_at) >= GLANCE
+
+    def _read_next(self) -> DoRead:
+        """Each in turn: a group that cannot be read does not keep us from the others."""
+        dirty = self._node.dirty
+        self._last_read = min((group for group in dirty if group > self._last_read), default=min(dirty))
+        return self._read(self._last_read)
 
     def _for_agents(self, at: Seconds) -> WatchRequest | None:
         """The first thing that a coordinator needs; who needs nothing now is not looked at again
         before its time comes, or something happens to it."""
+        if self._strays:
+            return DoClose("", self._strays.pop())
         for instance in [i for i, wake_at in self._wake_at.items() if wake_at <= at]:
             del self._wake_at[instance]
             self._busy.setdefault(instance)
@@ -130,19 +159,20 @@ class Watcher:
         if not session:
             return None
         if agent.gone:
-            return DoClose(instance, session)
+            return agent.close_at if at < agent.close_at else DoClose(instance, session)
         ready = agent.is_ready(at)
         wake_at = agent.ready_until if ready else math.inf
         for membership in agent.memberships.values():
             if membership.phase is Phase.OUT:
                 continue
             step = membership.next(ready, at)
-            if step is None and self._unread(agent, membership):
+            if step is None and self._unread(agent, membership) and at >= membership.retry_at:
                 step = Step.LOOK
             if step is not None:
                 return self._request(membership, step)
-            if membership.not_before > at:
-                wake_at = min(wake_at, membership.not_before)
+            for later in (membership.not_before, membership.retry_at):
+                if later > at:
+                    wake_at = min(wake_at, later)
         return wake_at
 
     @staticmethod
@@ -191,9 +221,11 @@ class Watcher:
     ) -> None:
         """The request was carried out: asked at `asked`, answered at `now`."""
         node = self._node
-        if isinstance(answer, HeadcountError) and not isinstance(answer, GroupNotFound):
+        if isinstance(answer, HeadcountError) and not isinstance(answer, LookupError | ValueError):
             node.failed("watcher", answer, now.boot)
             self._not_before = now.boot + self._retry.failed()
+            if not hasattr(request, "instance"):
+                self._blocked_at = now.boot
         elif not isinstance(request, Listen) or request.doorbell:
             node.served("watcher", now.boot)
             self._retry.reset()
@@ -201,15 +233,17 @@ class Watcher:
         match request:
             case DoOpen(session=session) if agent is not None:
                 self._opened(agent, session, asked, now, answer)
-            case DoClose(session=closed) if agent is not None and not isinstance(answer, HeadcountError):
+            case DoOpen(session=session) if isinstance(answer, Granted):
+                self._strays.append(session.id)  # whoever it was for has been closed meanwhile
+            case DoClose() if agent is not None and isinstance(answer, HeadcountError):
+                agent.close_failed(now.boot)
+            case DoClose(session=closed) if agent is not None:
                 node.by_session.pop(closed, None)
                 agent.presence.lost()
             case DoRead(group=group):
                 self._was_read(group, asked, now, answer)
             case DoSweep():
-                node.sweep |= isinstance(answer, HeadcountError) or (
-                    isinstance(answer, Swept) and answer.more
-                )
+                self._swept(now, answer)
             case Listen() if isinstance(answer, Ring):
                 self._rang(answer, asked)
             case DoCommit() | DoCreate() | DoLook() if agent is not None:
@@ -222,12 +256,18 @@ class Watcher:
         self, agent: Agent, session: Session, asked: Moment, now: Moment, answer: WatchAnswer | HeadcountError
     ) -> None:
         if isinstance(answer, Granted):
-            agent.opened()
+            agent.opened(now.boot)
             agent.presence.opened(session, answer, asked, now)
             self._node.by_session[session.id] = agent
         else:
             agent.open_failed(now.boot)
         self.poke(agent)
+
+    def _swept(self, now: Moment, answer: WatchAnswer | HeadcountError) -> None:
+        failed = isinstance(answer, HeadcountError)
+        self._node.sweep |= failed or (isinstance(answer, Swept) and answer.more)
+        if failed:
+            self._sweep_at = now.boot + AGAIN
 
     def _for_membership(
         self,
@@ -240,7 +280,7 @@ class Watcher:
         node, membership = self._node, agent.membership(request.group)
         match answer:
             case HeadcountError():
-                membership.failed(answer)
+                membership.failed(answer, asked.boot, now.boot)
             case Refused(reason=Refusal.FENCED):
                 if isinstance(request, DoCommit) and request.by == agent.presence.session_id:
                     node.lose(agent)
@@ -248,7 +288,7 @@ class Watcher:
                 membership.answered(answer, now.boot)
                 node.touch(request.group)
             case Snapshot():
-                membership.observe(answer, asked.boot)
+                membership.observe(answer, asked.boot, now.boot)
             case bool():
                 membership.created()
                 node.touch(request.group)
@@ -269,7 +309,7 @@ class Watcher:
             self._whole.discard(group)
             self._node.tell(group, replica.vanish(asked.boot))
             for agent, membership in self._members(replica, everybody=True):
-                membership.failed(answer)
+                membership.failed(answer, asked.boot, now.boot)
                 self._after(agent, membership, now)
         elif isinstance(answer, Snapshot | Delta):
             changes = replica.apply(answer, asked.boot)
@@ -278,9 +318,13 @@ class Watcher:
                 self._node.dirty.add(group)
                 return
             self._whole.discard(group)
+            if replica.asked_at < asked.boot:  # dropped, because it is older than what we have
+                self._node.dirty.add(group)
+                self._not_before = now.boot + self._retry.failed()
+                return
             self._node.tell(group, changes)
             for agent, membership in self._members(replica):
-                membership.observe(replica.of(agent.me.member_id), asked.boot)
+                membership.observe(replica.of(agent.me.member_id), asked.boot, now.boot)
                 self._after(agent, membership, now)
         else:
             self._node.dirty.add(group)
@@ -290,10 +334,11 @@ class Watcher:
         found = []
         for agent in self._node.agents.values():
             membership = agent.memberships.get(replica.group)
-            if membership is None or membership.phase is Phase.OUT:
+            if membership is None:
                 continue
-            touched = agent.me.member_id in replica.touched or agent.presence.unread is not None
-            if everybody or touched or membership.waits:
+            touched = agent.me.member_id in replica.touched
+            concerned = everybody or agent.presence.unread is not None or membership.waits
+            if touched or (concerned and membership.phase is not Phase.OUT):
                 found.append((agent, membership))
         return found
 
