@@ -141,7 +141,9 @@ class Store(Protocol):
         """Per live member, the wall time of its last beat: for people, read on demand."""
         ...
 
-    def history(self, group: str | None = None, *, member_id: str | None = None, limit: int = 100) -> list[Entry]:
+    def history(
+        self, group: str | None = None, *, member_id: str | None = None, limit: int = 100
+    ) -> list[Entry]:
         """What was committed, newest last."""
         ...
 
