@@ -279,7 +279,10 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         self._poke()
 
     def health(self) -> Mapping[str, object]:
-        """How this coordinator fares, for a probe or a log line. Never touches the store."""
+        """How this coordinator fares, for a probe or a log line. Never touches the store.
+
+        `groups` names the phase of each membership; `incarnations` its life, which is another one
+        after each loss, however short; `errors` why it is out, where it did not leave by itself."""
         hub, agent = self._hub, self._agent
         if hub is None or agent is None:
             return {"connected": False, "closed": self._closing}
@@ -295,6 +298,8 @@ class Coordinator(AbstractContextManager["Coordinator"]):
                 "trusted_for": max(0.0, agent.presence.trusted_until - boot()),
                 "ready": agent.is_ready(boot()),
                 "groups": {m.group: m.phase.value for m in agent.memberships.values()},
+                "incarnations": {m.group: m.incarnation for m in agent.memberships.values()},
+                "errors": {m.group: str(m.error) for m in agent.memberships.values() if m.error},
             }
 
     def close(self, timeout: float = 5.0) -> None:

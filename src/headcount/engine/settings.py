@@ -83,6 +83,13 @@ def gather(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Settings
     return settings
 
 
+def named_url() -> str | None:
+    """The URL that the environment or the file names; None: neither does. For a face that has a default
+    of its own, which the library has not: who forgot to name a store is told so."""
+    url = os.environ.get("HEADCOUNT_URL") or _file()[0].get("url")
+    return None if url is None else str(_typed("url", url, "HEADCOUNT_URL or the file"))
+
+
 def _first_url(
     arguments: Mapping[str, Any], environment: Mapping[str, Any], file: Mapping[str, Any], path: str
 ) -> tuple[str, str]:
