@@ -20,8 +20,8 @@ The life of a row
 
 The place of a row is its standing and its shards. Whoever is not its owner and takes the place away
 does not end the owner's trust, so the place is not free yet: it becomes a `Claim`, and the owner's
-session gets a notice. Whether a member may stand is decided here, at the write, under the group's
-lock; a reader only has to find who stands first.
+session gets a notice. Whether a member may stand, or own shards, is decided here, at the write, under
+the group's lock; a reader only has to find who stands first.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ class Ledger:
             self._take_away(row)
             self._note(row.member_id, "superseded", row.revision)
         revision = self._next()
-        stands = write.stand and write.ready and not (mark is not None and mark.bars_standing)
+        barred = mark is not None and mark.bars_standing
+        stands = write.stand and write.ready and not barred
         self._put(
             Row(
                 key=write.key,
@@ -167,7 +168,7 @@ class Ledger:
                 ready=write.ready,
                 standing_since=revision if stands else 0,
                 capabilities=write.capabilities,
-                shards=write.shards,
+                shards=frozenset() if barred else write.shards,
                 mode=write.mode,
                 since=self._now,
             )
@@ -198,7 +199,9 @@ class Ledger:
         mark = self.mark(row.member_id)
         state = State.UP if write.present else row.state
         ready = row.ready if write.ready is None else write.ready
-        may_stand = state is State.UP and ready and not (mark is not None and mark.bars_standing)
+        may_hold = state is State.UP and not (mark is not None and mark.bars_standing)
+        may_stand = may_hold and ready
+        shards = row.shards if write.shards is None else write.shards
         standing = row.standing_since if may_stand and write.standing is not Standing.RESIGN else 0
         stands_anew = may_stand and (
             write.standing is Standing.ANEW or (write.standing is Standing.STAND and not standing)
@@ -209,7 +212,8 @@ class Ledger:
             ready=ready,
             standing_since=standing,
             capabilities=row.capabilities if write.capabilities is None else write.capabilities,
-            shards=row.shards if write.shards is None else write.shards,
+            # A suspect lapses once: what it took afterwards would be held for as long as the guard holds.
+            shards=shards if may_hold else frozenset(),
             since=row.since if (state, ready) == (row.state, row.ready) else self._now,
         )
         if amended == row and not stands_anew:

@@ -182,6 +182,30 @@ def test_being_enabled_again_does_not_bring_a_token_back(harness: Harness) -> No
     assert ann.amend(town.row("ann"), standing=Standing.STAND).standing_since > first.standing_since
 
 
+def test_who_is_marked_takes_no_shards(harness: Harness) -> None:
+    """Neither by an amend, which may have been under way when the mark came, nor by an enter."""
+    town = Town(harness)
+    ann = town.person("ann")
+    row = ann.enter(stand=False)
+    town.mark("ann", disabled="")
+    assert town.row("ann") == row
+    assert ann.amend(row, shards=frozenset({1})).shards == frozenset()
+
+    assert ann.enter(shards=frozenset({1})).shards == frozenset()
+
+
+@only_if(expiry="ticks")
+def test_who_is_suspect_takes_no_shards(harness: TickingHarness) -> None:
+    """Not before it says that it is present: it has lapsed, and will not lapse again."""
+    town = Town(harness)
+    ann = town.person("ann")
+    ann.enter()
+    harness.pass_time(harness.ttl + harness.slack, judge=nobody)
+
+    assert ann.amend(town.row("ann"), shards=frozenset({1})).shards == frozenset()
+    assert ann.amend(town.row("ann"), shards=frozenset({1}), present=True).shards == frozenset({1})
+
+
 @only_if(expiry="ticks")
 def test_who_is_suspect_cannot_stand(harness: TickingHarness) -> None:
     """Not before it says that it is present."""

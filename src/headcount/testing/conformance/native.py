@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
+from headcount.errors import StoreUnavailable
 from headcount.model import SessionId, Snapshot, State
 from headcount.stores.base import Doorbell
 from headcount.testing.conformance.harness import Harness, only_if
@@ -67,6 +70,22 @@ def test_who_is_lost_is_told_by_the_doorbell(harness: Harness) -> None:
 
     assert _lost(bell, SOON + harness.guarantees.precision) == {ann.session}
     assert (ann.beat(), bob.beat()) == (None, 0)
+    bell.close()
+
+
+@only_if(expiry="sessions")
+def test_a_bell_that_is_cut_off_says_so(harness: Harness) -> None:
+    """Whoever waits for it must not take its silence for peace."""
+    town = Town(harness)
+    bell = town.store.doorbell()
+    quiet(bell)
+    harness.break_()
+    with pytest.raises(StoreUnavailable):
+        bell.wait(0.1)
+    harness.mend()
+    town.person("ann").enter()
+
+    assert rings_for(bell, town.group)
     bell.close()
 
 
