@@ -519,13 +519,8 @@ class MemoryStore:
                 expired=sum(s.had_rows and s.fenced_at is not None for s in server.sessions.values()),
                 overdue=len(guarded),
             )
-            allowed = (
-                len(guarded)
-                if now.number <= server.released_until
-                else max(0, judge(census))
-                if guarded
-                else 0
-            )
+            released = now.number <= server.released_until
+            allowed = len(guarded) if released else max(0, judge(census)) if guarded else 0
             fenced = [k for _, k in overdue if not server.sessions[k].had_rows] + guarded[:allowed]
             server.end(fenced[:limit])
             held = self._lapse(set(guarded[allowed:]))

@@ -277,6 +277,27 @@ def test_revisions_are_given_out_one_by_one(harness: Harness) -> None:
     assert revisions == list(range(begun.revision + 1, begun.revision + 16))
 
 
+def test_heart_and_watcher_share_a_client(harness: Harness) -> None:
+    """Two threads use one client at once, one for the beats and one for the rest, and neither disturbs
+    the other."""
+    town = Town(harness)
+    ann = town.person("ann")
+    bell = town.store.doorbell()
+
+    def story(n: int) -> set[int | None]:
+        if n == 0:
+            return {ann.beat() for _ in range(40)}
+        for number in range(10):
+            row = ann.enter(capabilities=bytes([number]))
+            ann.leave(row, forget=number % 2 == 0)
+            bell.wait(0)
+            town.store.last_seen(town.group)
+        return {town.row("ann").capabilities[0]}
+
+    assert at_once(2, story) == [{0}, {9}]
+    bell.close()
+
+
 def test_a_crowd_enters_at_once(harness: Harness) -> None:
     """Everybody is in, and no two got the same incarnation or token."""
     town = Town(harness)

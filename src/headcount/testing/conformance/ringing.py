@@ -248,6 +248,19 @@ def test_it_does_not_ring_for_ticks(harness: TickingHarness) -> None:
     bell.close()
 
 
+@only_if(recheck=None)
+def test_a_new_bell_does_not_ring_for_the_past(harness: Harness) -> None:
+    """Whoever hangs it up first and reads then has seen all that was before, and misses nothing after."""
+    town = Town(harness)
+    town.person("ann").enter()
+    bell = harness.store().doorbell()
+    assert bell.wait(0.15) == Ring()
+    town.person("bob").enter()
+
+    assert rings_for(bell, town.group)
+    bell.close()
+
+
 def test_whoever_waits_can_be_woken(harness: Harness) -> None:
     """From another thread, at once, however long the wait was to be."""
     bell = Town(harness).store.doorbell()
