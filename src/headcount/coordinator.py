@@ -40,6 +40,7 @@ from headcount.errors import (
 from headcount.group import Changes, Group
 from headcount.model import Change, View
 from headcount.stores.base import Store
+from headcount.stores.url import parse
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         self._settings: Settings = gather({**given, **own, "on_conflict": on_conflict}, options)
         if not _seconds(timeout):
             raise ConfigError(f"timeout must be seconds above 0, or None to wait, not {timeout!r}")
+        self._address = parse(self._settings.url).safe
         self.member_id = self._settings.member_id
         self.timeout = FOREVER if timeout is None else float(timeout)
         self._instance = fresh()
@@ -148,23 +150,26 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             on_conflict=self._settings.on_conflict,
         )
         with hub.lock:
+            known = agent.memberships.get(group_id)
+            wanted_before = known is not None and known.desired is not None
             membership = hub.node.want(agent, group_id, desired)
         in_time = hub.wait_until(
             lambda: membership.settled or hub.fatal is not None or self._closing, self.timeout
         )
         if membership.phase is not Phase.JOINED:
-            self._not_joined(hub, membership, in_time)
+            self._not_joined(hub, membership, in_time, wanted_before)
         return self.group(group_id)
 
-    def _not_joined(self, hub: Hub, membership: Membership, in_time: bool) -> None:
+    def _not_joined(self, hub: Hub, membership: Membership, in_time: bool, wanted_before: bool) -> None:
         error = membership.error
         if isinstance(error, GroupNotFound):
             raise self._group_not_found(membership.group)
         if error is not None:
             raise error
-        with hub.lock:
-            membership.unwant()  # what did get written all the same is withdrawn
-        self._poke()
+        if not wanted_before:  # who had joined, and lost its session in an outage, still comes back
+            with hub.lock:
+                membership.unwant()  # what did get written all the same is withdrawn
+            self._poke()
         if self._closing:
             raise Closed("the coordinator was closed while it joined")
         if in_time and hub.fatal is not None:
@@ -208,11 +213,10 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         hub = self._ready_hub()
         self._check_capabilities(hub, capabilities)
         agent, value = self._require_agent(), bytes(capabilities)
-        if group_id is None:
-            chosen = [m for m in agent.memberships.values() if m.desired is not None]
-        else:
+        if group_id is not None:
             check_id(group_id, "group_id")
-            chosen = [m for m in agent.memberships.values() if m.group == group_id]
+        with hub.lock:
+            chosen = [m for m in agent.memberships.values() if group_id in (None, m.group)]
         failed = next((m.error for m in chosen if m.error is not None), None)
         chosen = [m for m in chosen if m.desired is not None]
         if not chosen:
@@ -224,7 +228,9 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         self._poke()
 
         def published() -> bool:
-            return all(m.desired is None or (m.ours and _has(m, value)) for m in chosen)
+            return all(
+                m.error is not None or m.desired is None or (m.ours and _has(m, value)) for m in chosen
+            )
 
         if not hub.wait_until(published, self.timeout):
             raise hub.unavailable(self.timeout)
@@ -256,6 +262,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         check_id(group_id, "group_id")
         if not self._call(lambda store: store.delete_group(group_id)):
             raise self._group_not_found(group_id)
+        self._reread(group_id)
 
     def group(self, group_id: str) -> Group:
         """The group as an object: views, changes, leadership, marks. Does not touch the store."""
@@ -284,7 +291,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         `groups` names the phase of each membership; `incarnations` its life, which is another one
         after each loss, however short; `errors` why it is out, where it did not leave by itself."""
         hub, agent = self._hub, self._agent
-        if hub is None or agent is None:
+        if hub is None or agent is None or hub.forked:
             return {"connected": False, "closed": self._closing}
         with hub.lock:
             since = hub.node.outage.since
@@ -305,9 +312,12 @@ class Coordinator(AbstractContextManager["Coordinator"]):
     def close(self, timeout: float = 5.0) -> None:
         """Leave every group, end the session and let go of the store. Returns within `timeout` seconds,
         whether the store is up or down; if it is down, our members expire after their ttl."""
+        if self._of_parent():  # nothing here is ours, and its lock may have been held at the fork
+            self._closing = True
+            return
         with self._lock:
             hub, agent = self._hub, self._agent
-            if self._closing or hub is None or agent is None or hub.forked:
+            if self._closing or hub is None or agent is None:
                 self._closing = True
                 return
             self._closing = True
@@ -331,12 +341,15 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Coordinator {self.member_id or 'observer'!r} on {self._settings.url.split('@')[-1]!r}>"
+        return f"<Coordinator {self.member_id or 'observer'!r} on {self._address!r}>"
 
     # ── reaching the store ──
 
+    def _of_parent(self) -> bool:
+        return self._pid is not None and self._pid != os.getpid()
+
     def _check_usable(self) -> None:
-        if self._pid is not None and self._pid != os.getpid():
+        if self._of_parent():
             raise Forked(
                 "this coordinator belongs to the parent process: it cannot be used after a fork. "
                 "Connect in the child, after the fork"
@@ -398,6 +411,17 @@ class Coordinator(AbstractContextManager["Coordinator"]):
     def _poke(self) -> None:
         if self._hub is not None and self._agent is not None:
             self._hub.poke(self._agent)
+
+    def _reread(self, group_id: str) -> None:
+        """Where a group is watched, see what a call of ours just did to it before the call returns."""
+        hub, asked = self._ready_hub(), boot()
+        with hub.lock:
+            replica = hub.node.replicas.get(group_id)
+            hub.node.touch(group_id)
+        if replica is not None:
+            hub.wait_until(
+                lambda: replica.asked_at >= asked or hub.node.outage.since is not None, self.timeout
+            )
 
     def _look(self, group_id: str) -> View:
         """A view of a group: the one that is watched, or one read for this call."""

@@ -85,6 +85,8 @@ class Term:
     @property
     def trusted(self) -> bool:
         """Whether to act on it, at this very moment. What has once been doubted stays so."""
+        if self._hub.forked:
+            self._state.end("it belongs to the parent process")
         if self._state.trusted(moment()):
             return True
         self._state.end("the store did not confirm our session in time")
@@ -251,21 +253,23 @@ class Group:
         `term.token` to whatever is written to. Raises `NotJoined`; several threads take turns."""
         hub = self._coordinator._ready_hub()
         until = None if timeout is None else boot() + timeout
-        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
+        if not native.acquire(self._turn, timeout):
             raise LockTimeout(f"another thread of this process leads group {self.group_id!r}")
         try:
             membership = self._joined()
             self.view()
             with hub.lock:
                 hub.node.lead(membership)
+                hub.node.follow(membership, moment())  # we may lead already, and need not wait
                 hub.node.watcher.poke(self._coordinator._require_agent())
             try:
                 yield Term(hub, self._await_term(hub, membership, timeout, until))
             finally:
-                with hub.lock:
-                    hub.node.lead_less(membership)
-                    hub.node.watcher.poke(self._coordinator._require_agent())
-                hub.wake()
+                if not hub.forked:  # what the parent leads is not the child's to give up
+                    with hub.lock:
+                        hub.node.lead_less(membership)
+                        hub.node.watcher.poke(self._coordinator._require_agent())
+                    hub.wake()
         finally:
             self._turn.release()
 
@@ -280,7 +284,7 @@ class Group:
         left = None if until is None else max(0.0, until - boot())
         in_time = hub.wait_until(settled, left)
         term = membership.term
-        if term is not None:
+        if term is not None and term.trusted(moment()):
             return term
         if self._coordinator._closing:
             raise Closed("the coordinator was closed while it waited to lead")

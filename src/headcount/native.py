@@ -30,6 +30,20 @@ def green() -> bool:
     return patcher is not None and bool(patcher.is_monkey_patched("thread"))
 
 
+def acquire(lock: Any, timeout: float | None) -> bool:
+    """Take a native lock; in a green thread, so that its holder, which may be another one, runs on."""
+    if not green():
+        return bool(lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)))
+    import eventlet
+
+    until = None if timeout is None else time.monotonic() + timeout
+    while not lock.acquire(blocking=False):
+        if until is not None and time.monotonic() >= until:
+            return False
+        eventlet.sleep(0.005)
+    return True
+
+
 def wait(event: Waitable, timeout: float | None) -> bool:
     """Wait for a native event; in a green thread, so that the other green threads run on."""
     if not green():

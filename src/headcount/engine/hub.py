@@ -482,6 +482,11 @@ def _in_child() -> None:
     _hubs.clear()
     for hub in list(_alive):
         hub.forked = True
+        # Threads that are not here may have held these. And nobody is left who would fill a queue.
+        hub.lock = native.threading().RLock()
+        for pairs in hub._queues.values():
+            for _, queue in pairs:
+                queue.closed = True
     _alive.clear()
 
 

@@ -80,7 +80,7 @@ class Listener:
         began = time.monotonic()
         try:
             self.callback(change)
-        except Exception:
+        except BaseException:  # SystemExit too: it would end the thread, and so all other callbacks
             log.exception("a notifier of group %r raised on %s", self.group, change.kind)
         took = time.monotonic() - began
         if took > SLOW and not self._slow:

@@ -28,7 +28,7 @@ FILES = ("~/.config/headcount.toml", "/etc/headcount.toml")
 class Settings:
     """What a coordinator needs to know; `options` are the store's own."""
 
-    url: str
+    url: str = field(repr=False)
     member_id: str | None = None
     ttl: float = 15.0
     beat: float | None = None
