@@ -131,7 +131,7 @@ def test_what_has_once_been_doubted_is_over():
     trust = presence()
     term = TermState("g", 7, trust)
     term.review(at(9.0))
-    assert term.over is None
+    assert term.trusted(at(9.0))
 
     term.review(at(9.8))
     assert term.over == "the store did not confirm our session in time"

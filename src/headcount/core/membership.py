@@ -140,6 +140,7 @@ class Membership:
         if self.desired is not None:
             return
         self._shares = desired.on_conflict == "share"
+        self._must_look |= self._shares  # rows of dead fellows are swept up with the enter
         self.desired = desired
         self.phase = Phase.JOINING
         self.error = None
