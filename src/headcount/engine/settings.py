@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
 from headcount.core.membership import OnConflict
 from headcount.errors import ConfigError, nearest
@@ -35,7 +35,7 @@ class Settings:
     namespace: str = "default"
     on_conflict: OnConflict = "take_over"
     host: str | None = None
-    options: Mapping[str, str | float | bool] = field(default_factory=dict)
+    options: Mapping[str, str | float | bool] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
     """Of each setting, where its value came from."""
 
@@ -77,7 +77,9 @@ def gather(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Settings
     unknown = file.keys() - _KINDS.keys() - {"options"}
     for key in unknown:
         raise ConfigError(f"{path}: unknown setting {key!r}{nearest(key, [*_KINDS, 'options'])}")
-    merged = {**dict(file.get("options", {})), **rest, **options}
+    if not isinstance(file.get("options", {}), dict):
+        raise ConfigError(f"{path}: options must be a table of the store's own options, as in [options]")
+    merged = {**file.get("options", {}), **rest, **options}
     settings = Settings(url=bare, options=merged, sources=sources, **values)
     _check(settings)
     return settings
@@ -103,17 +105,17 @@ def _first_url(
 
 
 def _split(url: str) -> tuple[str, dict[str, str]]:
-    """The URL without the settings that are ours, and its whole query."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    kept = [(key, value) for key, value in query.items() if key not in _KINDS]
-    if len(kept) == len(query):
-        return url, query
-    bare = urlunsplit(parts._replace(query=urlencode(kept)))
-    if "//" not in bare and "://" in url:  # urlunsplit drops an empty authority
-        scheme, _, rest = bare.partition(":")
-        bare = f"{scheme}://{rest}"
-    return bare, query
+    """The URL without the settings that are ours, and its whole query. Nothing else of it is touched: the
+    slashes of sqlite:////absolute/path are not what urllib would make of them."""
+    bare, _, text = url.partition("?")
+    pairs = parse_qsl(text, keep_blank_values=True)
+    ours = [key for key, _ in pairs if key in _KINDS]
+    if len(set(ours)) < len(ours):
+        raise ConfigError(f"a setting is twice in the URL, of {', '.join(ours)}: say it once")
+    if not ours:
+        return url, dict(pairs)
+    kept = urlencode([(key, value) for key, value in pairs if key not in _KINDS])
+    return f"{bare}?{kept}" if kept else bare, dict(pairs)
 
 
 def _file() -> tuple[dict[str, Any], str]:
