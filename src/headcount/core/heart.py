@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from headcount.core.backoff import Backoff
+from headcount.core.expiry import LATE
 from headcount.core.session import Presence
 from headcount.core.work import DoAdvance, DoBeat, HeartRequest, Rest
 from headcount.errors import HeadcountError
@@ -40,17 +41,25 @@ class Heart:
         node, at = self._node, now.boot
         node.review(now)
         if at < self._not_before:
-            return Rest(self._not_before)
+            return Rest(min(self._not_before, node.trust_ends(at)))
         if not node.by_session:
             node.served("heart", at)  # nothing is asked of it that could fail
         seeing = self._seeing(at)
-        advance_at = node.clock.advance_at(seeing) if node.ticks else math.inf
+        advance_at = node.clock.advance_at(seeing) if self._may_tick(at) else math.inf
         if at >= advance_at and node.clock.tick is not None:
             return DoAdvance(node.clock.tick, node.clock.hand(seeing))
         due, next_at = self._due(at, seeing)
         if due:
             return DoBeat(tuple(due[:BATCH]))
         return Rest(min(next_at, advance_at, node.trust_ends(at), at + LONGEST))
+
+    def _may_tick(self, at: Seconds) -> bool:
+        """Whoever moves the clock also sweeps. If our watcher does not get to it, somebody else must do
+        both: else the clock runs on, and the overdue are never found."""
+        clock, unswept = self._node.clock, self._node.unswept
+        if not self._node.ticks or clock.tick is None:
+            return False
+        return unswept is None or at - unswept <= LATE * clock.tick.interval
 
     def _seeing(self, at: Seconds) -> dict[SessionId, Presence]:
         """The sessions that are not blind. One that is neither beats nor ticks: the store may have
@@ -103,6 +112,7 @@ class Heart:
                     node.clock.refused()
                 if answer.at == (seen.epoch, seen.number + 1) and answer.ticker == ticker:
                     node.sweep = True
+                    node.unswept = now.boot if node.unswept is None else node.unswept
             case _:
                 pass
         node.review(now)

@@ -43,6 +43,8 @@ class Node:
         self.dirty: set[str] = set()
         """Groups to be read."""
         self.sweep = False
+        self.unswept: Seconds | None = None
+        """Since when we move the clock, and no sweep of ours has followed."""
         self.leading: dict[tuple[str, str], Membership] = {}
         """Memberships whose application leads, or wants to."""
         self.heart = Heart(self)
@@ -94,7 +96,7 @@ class Node:
 
     def lead_less(self, membership: Membership) -> None:
         """One caller less: the place goes to the others."""
-        membership.following -= 1
+        membership.following = max(0, membership.following - 1)
         if membership.term is not None:
             membership.resign()
         if not membership.following:

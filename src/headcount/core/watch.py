@@ -268,6 +268,8 @@ class Watcher:
         self._node.sweep |= failed or (isinstance(answer, Swept) and answer.more)
         if failed:
             self._sweep_at = now.boot + AGAIN
+        elif self._node.unswept is not None:
+            self._node.unswept = now.boot if self._node.sweep else None
 
     def _for_membership(
         self,
