@@ -1,0 +1,176 @@
+"""How long do 2,000 members take to join one group, from 4 processes whose connections are open?
+
+Each process has 500 coordinators, which share one engine and all join at once. The limit is 2,000 rows
+inserted from 4 processes, each in a transaction of its own that is synced to the disk. The memory store is
+one process: there, all 2,000 are in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+
+import headcount
+from bench.children import Child
+from bench.commit import RAW_TABLE
+from bench.harness import Line, Run, of_pairs, with_options
+
+PROCESSES = 4
+GOAL = 5.0
+
+
+def measure(run: Run) -> Iterator[Line]:
+    count = run.size(2000, PROCESSES)
+    rounds = max(1, run.repeat - 2)
+    joined, seen = {}, {}
+    for store, joins in (("memory", _in_memory), ("sqlite", _in_sqlite)):
+        taken = [(joins(run, count), _raw(run, store, count)) for _ in range(rounds)]
+        joined[store] = of_pairs([(join, raw) for (join, _), raw in taken])
+        seen[store] = of_pairs([(watched, raw) for (_, watched), raw in taken])
+    limit = f"{count:,} transactions of one row from {PROCESSES} processes; in memory a dict under a lock"
+    yield Line(f"{count:,} members join one group, until all have joined", "s", joined, GOAL, limit=limit)
+    yield Line(f"{count:,} members join one group, until a watcher sees all", "s", seen, GOAL, limit=limit)
+
+
+def _in_sqlite(run: Run, count: int) -> tuple[float, float]:
+    url = run.url("sqlite")
+    with ExitStack() as stack:
+        other = stack.enter_context(Child(watcher, url, count))
+        other.hear()
+        parts = [stack.enter_context(Child(joiner, url, n, count // PROCESSES)) for n in range(PROCESSES)]
+        return _together(parts, other)
+
+
+def _together(parts: list[Child], other: Child | None) -> tuple[float, float]:
+    for part in parts:
+        part.hear()
+    start = time.monotonic() + 0.2
+    for part in parts:
+        part.tell(start)
+    done = max(part.hear() for part in parts) - start
+    seen = other.hear() - start if other is not None else done
+    for part in parts:
+        part.tell("go")
+    return done, seen
+
+
+def _in_memory(run: Run, count: int) -> tuple[float, float]:
+    url = run.url("memory")
+    with headcount.connect(with_options(url, interval=1)) as c:
+        c.create_group("crowd")
+        changes = c.group("crowd").changes()
+        with ExitStack() as stack:
+            crowd = _crowd(stack, url, "m", count)
+            start = time.monotonic()
+            waiting = threading.Thread(target=lambda: found.append(_until_all(changes, count)))
+            found: list[float] = []
+            waiting.start()
+            done = _join_all(crowd) - start
+            waiting.join()
+            return done, found[0] - start
+
+
+def _raw(run: Run, store: str, count: int) -> float:
+    if store == "memory":
+        return _into_a_dict(count)
+    path = run.path()
+    con = sqlite3.connect(path)
+    con.execute("PRAGMA journal_mode = WAL")
+    con.execute(RAW_TABLE)
+    con.close()
+    with ExitStack() as stack:
+        parts = [
+            stack.enter_context(Child(raw_joiner, path, n, count // PROCESSES)) for n in range(PROCESSES)
+        ]
+        return _together(parts, None)[0]
+
+
+def _into_a_dict(count: int) -> float:
+    members: dict[str, float] = {}
+    lock = threading.Lock()
+
+    def write(part: int) -> None:
+        for number in range(count // PROCESSES):
+            with lock:
+                members[f"m{part}-{number}"] = time.time()
+
+    threads = [threading.Thread(target=write, args=(part,)) for part in range(PROCESSES)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.monotonic() - began
+
+
+# ── the other processes ──
+
+
+def watcher(pipe: Connection, url: str, count: int) -> None:
+    with headcount.connect(url, ttl=60, timeout=60) as c:
+        c.create_group("crowd")
+        changes = c.group("crowd").changes()
+        pipe.send("watching")
+        pipe.send(_until_all(changes, count))
+
+
+def _until_all(changes: headcount.Changes, count: int) -> float:
+    for change in changes:
+        if len(change.view) >= count:
+            break
+    return time.monotonic()
+
+
+def joiner(pipe: Connection, url: str, part: int, count: int) -> None:
+    with ExitStack() as stack:
+        crowd = _crowd(stack, url, f"p{part}", count)
+        pipe.send("connected")
+        _sleep_until(pipe.recv())
+        pipe.send(_join_all(crowd))
+        pipe.recv()
+        stack.pop_all()  # to say goodbye is another question
+
+
+def _crowd(stack: ExitStack, url: str, name: str, count: int) -> list[headcount.Coordinator]:
+    return [
+        stack.enter_context(headcount.connect(url, member_id=f"{name}-{n}", ttl=60, timeout=60))
+        for n in range(count)
+    ]
+
+
+def _join_all(crowd: list[headcount.Coordinator]) -> float:
+    """Everybody at once, each on a thread of its own."""
+    before = threading.stack_size(256 * 1024)
+    try:
+        threads = [threading.Thread(target=c.join_group, args=("crowd",), daemon=True) for c in crowd]
+        for thread in threads:
+            thread.start()
+    finally:
+        threading.stack_size(before)
+    for thread in threads:
+        thread.join()
+    return time.monotonic()
+
+
+def raw_joiner(pipe: Connection, path: str, part: int, count: int) -> None:
+    con = sqlite3.connect(path, isolation_level=None, timeout=60)
+    con.execute("PRAGMA synchronous = FULL")
+    pipe.send("connected")
+    _sleep_until(pipe.recv())
+    for number in range(count):
+        con.execute("BEGIN IMMEDIATE")
+        con.execute(
+            "INSERT INTO members VALUES (?, ?, ?, ?)", (f"m{part}-{number}", number, "up", time.time())
+        )
+        con.execute("COMMIT")
+    pipe.send(time.monotonic())
+    pipe.recv()
+    con.close()
+
+
+def _sleep_until(start: float) -> None:
+    time.sleep(max(0.0, start - time.monotonic()))
