@@ -57,47 +57,43 @@ def _town(run: Run, victim: str) -> Killed:
     ttl, interval = run.ttl(TTL)
     url = run.url("sqlite", interval=interval)
     with ExitStack() as stack:
-        # One after the other, so that the first to join is the leader.
-        children = []
+        # One after the other: the first to come ticks, and the first of those who stand leads.
+        children: dict[str, Child] = {}
         for number in range(run.size(PROCESSES, 3)):
-            children.append(stack.enter_context(Child(member, url, f"m{number}", ttl)))
-            children[-1].hear()
-        chance = random.Random(victim)
-        time.sleep(3 * interval + chance.random() * ttl / 3)
-        killed = _chosen(children, victim, url)
-        others = [child for child in children if child is not killed]
+            stands = number > 0 or victim == "the leader, who ticks"
+            child = stack.enter_context(Child(member, url, f"m{number}", ttl, stands))
+            child.hear()
+            children[f"m{number}"] = child
+        time.sleep(ttl / 3 + 2 * interval + random.random() * ttl / 3)
+        name = _chosen(children, victim, url, patience=5 * interval)
+        killed = children.pop(name)
         at = killed.kill()
-        for child in others:
-            child.tell("killed")
+        for child in children.values():
+            child.tell(("down", name))
         patience = 3 * ttl + 10
-        down = max(child.hear(patience) for child in others) - at
-        if killed is not children[0]:
+        down = max(child.hear(patience) for child in children.values()) - at
+        if "leader" not in victim:
             return down, None
         time.sleep(0.1 + ttl / 10)
-        terms = [term for child in others if (term := child.ask("leading", patience)) is not None]
-        return down, min(terms, default=at + patience) - at
+        terms = [child.ask(("led", None), patience) for child in children.values()]
+        return down, min((term for term in terms if term is not None), default=at + patience) - at
 
 
-def _chosen(children: list[Child], victim: str, url: str) -> Child:
-    """Who is to die. The clock is moved by whom it pleases, so that it may need asking more than once."""
-    store = opened(url)
+def _chosen(children: dict[str, Child], victim: str, url: str, patience: float) -> str:
+    """Who is to die. Who ticks may change; if it does not become as wanted, it is as good as it gets."""
+    store, until = opened(url), time.monotonic() + patience
     try:
-        for _ in range(200):
-            ticker = store.tick().ticker
-            ticking = [child for child in children if child.ask("session") == ticker]
-            leading = children[0]
-            if victim == "a plain member" and ticking and ticking[0] is not children[-1]:
-                return children[-1]
-            if victim == "the ticker" and ticking and ticking[0] is not leading:
-                return ticking[0]
-            if victim == "the leader" and ticking and ticking[0] is not leading:
-                return leading
-            if victim == "the leader, who ticks" and ticking and ticking[0] is leading:
-                return leading
+        while True:
+            found = store.tick().ticker
+            ticker = next((n for n, c in children.items() if c.ask(("session", None)) == found), "m0")
+            leader = children[ticker].ask(("leader", None)) or "m1"
+            plain = [name for name in children if name not in (ticker, leader)]
+            wanted = {"a plain member": plain[-1], "the ticker": ticker}.get(victim, leader)
+            if (ticker == leader) == (victim == "the leader, who ticks") or time.monotonic() > until:
+                return wanted
             time.sleep(0.05)
     finally:
         store.close()
-    return {"a plain member": children[-1], "the ticker": children[1]}.get(victim, children[0])
 
 
 def _fades(run: Run) -> float:
@@ -119,35 +115,44 @@ def _fades(run: Run) -> float:
 # ── the other processes ──
 
 
-def member(pipe: Connection, url: str, name: str, ttl: float) -> None:
-    """Answers what it is asked: `session`, `killed` (when the next one is down), `leading` (since when)."""
-    found: dict[str, float] = {}
-    went = threading.Event()
+def member(pipe: Connection, url: str, name: str, ttl: float, stands: bool) -> None:
+    """Answers what it is asked: its `session`, the `leader`, when somebody went `down`, since when it
+    `led`."""
+    down: dict[str, float] = {}
+    led: list[float] = []
+    rung = threading.Condition()
 
     def note(change: headcount.Change) -> None:
-        if change.kind == "down":
-            found["down"] = time.monotonic()
-            went.set()
+        if change.kind == "down" and change.member is not None:
+            with rung:
+                down[change.member.member_id] = time.monotonic()
+                rung.notify_all()
 
     with headcount.connect(url, member_id=name, ttl=ttl) as c:
-        group = c.join_group("town", create=True)
+        group = c.join_group("town", create=True, stand=stands)
         c.set_notifier_func("town", note)
-        threading.Thread(target=_lead, args=(group, found), daemon=True).start()
+        if stands:
+            threading.Thread(target=_lead, args=(group, led), daemon=True).start()
         pipe.send("joined")
         while True:
-            question = pipe.recv()
-            if question == "killed":
-                went.wait()
-            pipe.send(
-                {"session": c.health()["session"], "killed": found.get("down")}.get(
-                    question, found.get("led")
-                )
-            )
+            question, who = pipe.recv()
+            match question:
+                case "session":
+                    pipe.send(c.health()["session"])
+                case "leader":
+                    pipe.send(c.get_leader("town"))
+                case "led":
+                    pipe.send(led[-1] if led else None)
+                case "down":
+                    down.clear()
+                    with rung:
+                        rung.wait_for(lambda who=who: who in down)
+                    pipe.send(down[who])
 
 
-def _lead(group: headcount.Group, found: dict[str, float]) -> None:
+def _lead(group: headcount.Group, led: list[float]) -> None:
     with suppress(headcount.HeadcountError):  # the town is over
         while True:
             with group.leadership() as term:
-                found["led"] = time.monotonic()
+                led.append(time.monotonic())
                 term.wait()
