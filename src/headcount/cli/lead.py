@@ -15,7 +15,7 @@ import threading
 
 import click
 
-from headcount.cli.join import OUT_CODE, member_options, prepare, published
+from headcount.cli.join import OUT_CODE, Life, member_options, prepare, published
 from headcount.cli.setup import SECONDS, Setup, common_options, pass_setup
 from headcount.cli.staying import ENDS_US, LOOK, Interrupted, RunsACommand, Staying, look_again
 from headcount.core.session import margin_of
@@ -100,9 +100,9 @@ def _patience(ttl: float, grace: float | None) -> float:
 def _run(staying: Staying, capabilities: bytes, grace: float, reserve: float, once: bool) -> int:
     try:
         staying.enter(capabilities, stand=True)
-        group = staying.coordinator.group(staying.group)
+        group, life = staying.coordinator.group(staying.group), Life(staying)
         while True:
-            code = _lead(staying, group, grace, reserve)
+            code = _lead(staying, group, life, grace, reserve)
             if code is not None:
                 return code
             if once:
@@ -115,7 +115,7 @@ def _run(staying: Staying, capabilities: bytes, grace: float, reserve: float, on
         staying.leave()
 
 
-def _lead(staying: Staying, group: Group, grace: float, reserve: float) -> int | None:
+def _lead(staying: Staying, group: Group, life: Life, grace: float, reserve: float) -> int | None:
     """One leadership, from waiting for it to its end. The command's exit code, if it ended by itself."""
     with Turn(group) as turn:
         while turn.term is None:
@@ -124,6 +124,7 @@ def _lead(staying: Staying, group: Group, grace: float, reserve: float) -> int |
             number = staying.signals.wait(LOOK)
             if number in ENDS_US:
                 raise Interrupted(number)
+            life.look()
         term = turn.term
         staying.say("leading", f"{_me(staying)} leads, with token {term.token}", token=term.token)
         if staying.command:
@@ -134,6 +135,7 @@ def _lead(staying: Staying, group: Group, grace: float, reserve: float) -> int |
         staying.say("ended", f"{_me(staying)} does not lead any more", token=term.token)
         if staying.child is not None:
             staying.stop(min(grace, term.trusted_until - reserve))
+        life.look()
     return None
 
 

@@ -48,8 +48,8 @@ class RunsACommand(click.Command):
             if theirs or isinstance(error, click.BadParameter):
                 raise
             raise click.UsageError(
-                f"{error.format_message()} The command to run goes behind --, "
-                f"as in: headcount {self.name} web --as web-1 -- sleep 10",
+                f"{error.format_message().rstrip('.')}. The command to run goes behind --, "
+                f"as in: headcount {ctx.info_name} web --as web-1 -- sleep 10",
                 ctx,
             ) from error
 

@@ -83,7 +83,7 @@ def table(
             if room is not None:
                 room -= widths[i] + len(GAP)
             colour = (paint or {}).get(i, ())[number - 1] if number and (paint or {}).get(i) else None
-            line += (click.style(text, fg=colour) if colour else text) + padding
+            line += (click.style(text, fg=colour) if colour and text else text) + padding
         lines.append(click.style(line.rstrip(), bold=True) if number == 0 else line.rstrip())
     return "\n".join(lines)
 
