@@ -33,7 +33,7 @@ def nobodys_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_each_source_goes_before_the_next(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
-    """Argument, then the URL's query, then the environment, then the file; and it can be told which it was."""
+    """Argument, URL query, environment, file, in this order; and it can be told where it came from."""
     file.write_text(
         'url = "memory://file"\nttl = 40\nnamespace = "file"\nmember_id = "file"\nhost = "file"\n'
     )
@@ -116,6 +116,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ({"namespace": "a/b"}, r"namespace 'a/b' is not usable: letters, digits, - and _"),
         ({"namespace": "n" * 65}, r"64 at most"),
         ({"beat": 6.0}, r"beat=6 is more than a third of ttl=15.*Leave it out, or make it smaller"),
+        ({"url": f"{URL}?ttl=5&ttl=6"}, r"a setting is twice in the URL, of ttl, ttl: say it once"),
         ({"url": f"{URL}?ttl=soon"}, r"ttl must be a number of seconds, not 'soon' \(from the URL"),
         ({"url": "headcount.db"}, r"looks like scheme://host/path.*sqlite:///headcount.db"),
     ],
@@ -133,7 +134,7 @@ def test_a_mistake_in_the_environment_is_said_to_be_there(monkeypatch: pytest.Mo
 
 def test_mistakes_in_the_file_name_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that is spelt wrong would else be left out in silence."""
-    with pytest.raises(ConfigError, match="HEADCOUNT_CONFIG names .*headcount.toml, which does not exist"):
+    with pytest.raises(ConfigError, match=r"HEADCOUNT_CONFIG names .*headcount\.toml, which does not exist"):
         Coordinator(URL)
     file.write_text('member-id = "ann"\n')
     with pytest.raises(ConfigError, match=r"headcount\.toml: unknown setting 'member-id'.*mean 'member_id'"):
