@@ -391,7 +391,7 @@ class Remark(msgspec.Struct, frozen=True, kw_only=True):
 
 class Vacate(msgspec.Struct, frozen=True, kw_only=True):
     """Give up a claim: the owner acknowledges. `waited`: on a store that expires sessions itself,
-    somebody else has watched the claim for its ttl and margin."""
+    somebody else has watched the claim for its ttl and margin; refused where ticks tell the time."""
 
     claim: str
     waited: bool = False

@@ -80,7 +80,14 @@ class Ledger:
     """The changes of one commit, laid over the records they were made from."""
 
     def __init__(
-        self, records: Records, group: str, revision: Revision, now: float, by: SessionId = ""
+        self,
+        records: Records,
+        group: str,
+        revision: Revision,
+        now: float,
+        by: SessionId = "",
+        *,
+        unclocked: bool = False,
     ) -> None:
         self.group = group
         self.revision = revision
@@ -93,6 +100,7 @@ class Ledger:
         self._records = records
         self._now = now
         self._by = by
+        self._unclocked = unclocked
 
     # ── looking through the changes at the records ──
 
@@ -304,7 +312,7 @@ class Ledger:
         claim = self.claim(write.claim)
         if claim is None:
             return None
-        if not write.waited and claim.session != self._by:
+        if claim.session != self._by and not (write.waited and self._unclocked):
             return Refused(reason=Refusal.STALE, key=write.claim)
         self.vacate(claim, "waited out" if write.waited else "acknowledged")
         return None
@@ -409,13 +417,15 @@ def apply(
     revision: Revision,
     now: float,
     by: SessionId = "",
+    unclocked: bool = False,
 ) -> Ledger | Refused:
     """All of the writes, or the reason why none. `revision` is the last one that was given out;
-    `by` the session that writes (empty: an operator)."""
+    `by` the session that writes (empty: an operator). `unclocked`: the store has no ticks, so that only
+    a client's own clock can tell when a claim has been waited out."""
     for condition in expect:
         if not _holds(records, condition):
             return Refused(reason=Refusal.UNMET, key=getattr(condition, "key", ""))
-    ledger = Ledger(records, group, revision, now, by)
+    ledger = Ledger(records, group, revision, now, by, unclocked=unclocked)
     for write in writes:
         refused = ledger.write(write)
         if refused is not None:

@@ -405,7 +405,14 @@ class MemoryStore:
             found = server.group(group)
             revision = max(found.revision, server.epoch << 32)
             done = apply(
-                _Records(server, found), group, writes, expect, revision=revision, now=server.wall(), by=by
+                _Records(server, found),
+                group,
+                writes,
+                expect,
+                revision=revision,
+                now=server.wall(),
+                by=by,
+                unclocked=server.mode == "sessions",
             )
             if isinstance(done, Refused):
                 return done

@@ -343,6 +343,16 @@ def test_a_claim_may_be_waited_out(harness: Harness) -> None:
     assert town.claims() == ()
 
 
+@only_if(expiry="ticks")
+def test_where_ticks_tell_the_time_nobody_waits_a_claim_out(harness: Harness) -> None:
+    """A client's own clock says nothing there that the store's does not say better."""
+    town, _ = _taken(harness)
+    (claim,) = town.claims()
+    refused(town.person("bob").propose(Vacate(claim=claim.key, waited=True)), Refusal.STALE)
+
+    assert town.claims() == (claim,)
+
+
 def test_a_group_is_deleted_once_its_claims_are_gone(harness: Harness) -> None:
     """What was left for their sake does not hold it back for ever."""
     town, ann = _taken(harness)
