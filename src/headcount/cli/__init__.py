@@ -72,6 +72,10 @@ MEANING = (
 """Which exit code an error has; any other has 1."""
 
 
+PLAIN = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+"""Whether colour is unwelcome even on a terminal (no-color.org)."""
+
+
 class Headcount(click.Group):
     """Imports a command when it is asked for, and turns every end into an exit code."""
 
@@ -105,6 +109,8 @@ class Headcount(click.Group):
         extra.pop("standalone_mode", None)
         plain = arguments[: arguments.index("--")] if "--" in arguments else arguments
         as_json = "--json" in plain
+        if PLAIN:
+            extra["color"] = False
         try:
             _listen_to_the_library(as_json)
             code = super().main(arguments, prog_name or "headcount", standalone_mode=False, **extra)
@@ -172,7 +178,8 @@ def _complain(kind: str, message: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"error": kind, "message": message}), err=True)
     else:
-        click.echo(click.style("headcount: ", fg="red") + shown(message), err=True)
+        prefix = click.style("headcount: ", fg="red")
+        click.echo(prefix + shown(message), err=True, color=False if PLAIN else None)
 
 
 def _listen_to_the_library(as_json: bool) -> None:

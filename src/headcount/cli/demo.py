@@ -174,7 +174,7 @@ def _behead(town: Town) -> list[Result]:
     if victim is None:
         raise Failed("nobody leads")
     bound, why = town.bound(victim)
-    town.stage.say(f"kill -9 {victim}: it leads, with token {token}. The next in the queue is to follow.")
+    town.stage.say(f"kill -9 {victim}: it leads, with token {token}. The next in line follows.")
 
     def succeeded() -> bool:
         return town.leader() not in (None, victim) and town.leader_token() > 0
