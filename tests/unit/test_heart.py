@@ -361,7 +361,7 @@ def test_it_wakes_when_a_term_ends():
     store.create_group("g")
     assert agent.presence.session is not None
     store.open_session(agent.presence.session)
-    membership.answered(store.commit("g", enter, by=session), process.now)  # type: ignore[arg-type]
+    membership.answered(store.commit("g", enter, by=session), process.now)
     found = store.read("g")
     assert isinstance(found, Snapshot)
     process.node.watch("g").apply(found, process.now)
