@@ -154,7 +154,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             wanted_before = known is not None and known.desired is not None
             membership = hub.node.want(agent, group_id, desired)
         in_time = hub.wait_until(
-            lambda: membership.settled or hub.fatal is not None or self._closing, self.timeout
+            lambda: membership.settled or hub.fatal is not None or self._closing, self.timeout, of=agent
         )
         if membership.phase is not Phase.JOINED:
             self._not_joined(hub, membership, in_time, wanted_before)
@@ -187,7 +187,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         with hub.lock:
             membership.unwant()
         self._poke()
-        if not hub.wait_until(lambda: membership.phase is Phase.OUT, self.timeout):
+        if not hub.wait_until(lambda: membership.phase is Phase.OUT, self.timeout, of=self._agent):
             raise hub.unavailable(self.timeout)
 
     def get_members(self, group_id: str) -> list[str]:
@@ -232,7 +232,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
                 m.error is not None or m.desired is None or (m.ours and _has(m, value)) for m in chosen
             )
 
-        if not hub.wait_until(published, self.timeout):
+        if not hub.wait_until(published, self.timeout, of=agent):
             raise hub.unavailable(self.timeout)
         for membership in chosen:
             if membership.error is not None:
@@ -329,7 +329,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             for membership in agent.memberships.values():
                 membership.unwant()
         self._poke()
-        hub.wait_until(lambda: agent.presence.session is None, timeout * 0.8)
+        hub.wait_until(lambda: agent.presence.session is None, timeout * 0.8, of=agent)
         for changes in list(self._open_changes):
             changes.close()
         hub.drop(agent)

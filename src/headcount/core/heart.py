@@ -35,13 +35,25 @@ class Heart:
         self._retry = Backoff(0.05, 0.5, "heart")
         self._not_before = 0.0
         self._beaten_at = 0.0
+        self._rests_until = 0.0
+        self._expected = False
+
+    def expect(self, at: Seconds) -> None:
+        """Something has come up that the heart will have to see to at `at`, or look at before."""
+        self._expected |= at < self._rests_until
+
+    def hurried(self) -> bool:
+        """Whether it must not rest as long as it said. To look at every session each time that the
+        watcher has done something would cost the square of their number."""
+        expected, self._expected = self._expected, False
+        return expected
 
     def next(self, now: Moment) -> HeartRequest:
         """What to do now, or until when to rest."""
         node, at = self._node, now.boot
         node.review(now)
         if at < self._not_before:
-            return Rest(min(self._not_before, node.trust_ends(at)))
+            return self._rest(min(self._not_before, node.trust_ends(at)))
         if not node.by_session:
             node.served("heart", at)  # nothing is asked of it that could fail
         seeing = self._seeing(at)
@@ -51,7 +63,11 @@ class Heart:
         due, next_at = self._due(at, seeing)
         if due:
             return DoBeat(tuple(due[:BATCH]))
-        return Rest(min(next_at, advance_at, node.trust_ends(at), at + LONGEST))
+        return self._rest(min(next_at, advance_at, node.trust_ends(at), at + LONGEST))
+
+    def _rest(self, until: Seconds) -> Rest:
+        self._rests_until = until
+        return Rest(until)
 
     def _may_tick(self, at: Seconds) -> bool:
         """Whoever moves the clock also sweeps. If our watcher does not get to it, somebody else must do

@@ -43,6 +43,8 @@ class Node:
         self.dirty: set[str] = set()
         """Groups to be read."""
         self.sweep = False
+        self.moved: set[str] = set()
+        """Coordinators to which something may have happened since the engine last took note."""
         self.unswept: Seconds | None = None
         """Since when we move the clock, and no sweep of ours has followed."""
         self.leading: dict[tuple[str, str], Membership] = {}
@@ -126,8 +128,10 @@ class Node:
 
     def follow(self, membership: Membership, now: Moment) -> None:
         replica = self.replicas.get(membership.group)
-        if membership.following and replica is not None and replica.view is not None:
-            membership.follow_lead(replica.leader, now)
+        if not membership.following or replica is None or replica.view is None:
+            return
+        if membership.follow_lead(replica.leader, now) and membership.term is not None:
+            self.heart.expect(membership.term.trusted_until())
 
     def trust_ends(self, at: Seconds) -> Seconds:
         """When the next of our terms is over unless a beat is taken: its owner is to be told then."""

@@ -77,6 +77,7 @@ class Watcher:
     def poke(self, agent: Agent) -> None:
         """This coordinator may have something to do."""
         self._busy.setdefault(agent.me.instance)
+        self._node.moved.add(agent.me.instance)
 
     @property
     def pending(self) -> bool:
@@ -141,6 +142,7 @@ class Watcher:
             if agent is None:
                 continue
             found = self._for_agent(agent, at)
+            self._node.moved.add(instance)  # it may have given up what it was to do
             self._node.tell_self(agent)
             if found is None or isinstance(found, float):
                 self._wake_at.pop(instance, None)
@@ -259,6 +261,7 @@ class Watcher:
             agent.opened(now.boot)
             agent.presence.opened(session, answer, asked, now)
             self._node.by_session[session.id] = agent
+            self._node.heart.expect(agent.presence.next_beat)
         else:
             agent.open_failed(now.boot)
         self.poke(agent)
@@ -270,6 +273,7 @@ class Watcher:
             self._sweep_at = now.boot + AGAIN
         elif self._node.unswept is not None:
             self._node.unswept = now.boot if self._node.sweep else None
+            self._node.heart.expect(now.boot)  # the clock may be moved on
 
     def _for_membership(
         self,

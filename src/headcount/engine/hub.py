@@ -100,6 +100,14 @@ class Waiter:
         self.predicate = predicate
         self.event = native.threading().Event()
 
+    def ask(self) -> None:
+        if not self.event.is_set() and self.predicate():
+            self.event.set()
+
+
+EVERYBODY = ""
+"""Stands where others have a coordinator: these waiters are asked whatever moved."""
+
 
 class Hub:
     """Made by `Hub.of`, which hands out one for each store."""
@@ -117,7 +125,10 @@ class Hub:
         self.users = 0
         self._stopping = False
         self._jobs: deque[Job[Any]] = deque()
-        self._waiters: list[Waiter] = []
+        self._waiters: dict[str, list[Waiter]] = {}
+        """By the coordinator on which it depends whether they wait on. To ask all of them each time
+        that anything has moved would cost the square of their number."""
+        self._reached: tuple[bool, HeadcountError | None, HeadcountError | None] = (False, None, None)
         self._queues: dict[str, list[tuple[str, Queue]]] = {}
         self._watched: dict[str, set[str]] = {}
         self._heart_wake = native.threading().Event()
@@ -181,19 +192,24 @@ class Hub:
             raise job.error
         return job.result  # type: ignore[return-value]  # set whenever there is no error
 
-    def wait_until(self, predicate: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until this is so; the predicate is asked under the lock, whenever something moved."""
-        waiter = Waiter(predicate)
+    def wait_until(
+        self, predicate: Callable[[], bool], timeout: float | None, *, of: Agent | None = None
+    ) -> bool:
+        """Wait until this is so; the predicate is asked under the lock, whenever something moved. If
+        it is `of` one coordinator alone: whenever that one did, or the store was reached or lost."""
+        waiter, whose = Waiter(predicate), of.me.instance if of is not None else EVERYBODY
         with self.lock:
             if predicate():
                 return True
-            self._waiters.append(waiter)
-        self._wake(heart=True, watcher=True)
+            self._waiters.setdefault(whose, []).append(waiter)
+        self._wake(watcher=True)
         try:
             return native.wait(waiter.event, timeout)
         finally:
             with self.lock:
-                self._waiters.remove(waiter)
+                self._waiters[whose].remove(waiter)
+                if not self._waiters[whose]:
+                    del self._waiters[whose]
 
     def unavailable(self, timeout: float) -> HeadcountError:
         """The error to raise when the store did not do a thing in time."""
@@ -354,8 +370,6 @@ class Hub:
         with self.lock:
             self.node.watcher.done(request, asked, moment(), answer)
             self._after()
-        if not isinstance(request, Listen):
-            self._heart_wake.set()
 
     def _next_job(self) -> Job[Any] | None:
         with self.lock:
@@ -438,9 +452,9 @@ class Hub:
 
     def _after(self) -> None:
         """With the lock held, after anything may have moved."""
-        for waiter in self._waiters:
-            if not waiter.event.is_set() and waiter.predicate():
-                waiter.event.set()
+        self._ask_waiters()
+        if self.node.heart.hurried():
+            self._wake(heart=True)
         for tiding in self.node.fetch():
             match tiding:
                 case Told(group, changes):
@@ -453,6 +467,17 @@ class Hub:
                     log.warning("%s does not serve us: %s; views grow older", self.store.address, error)
                 case OutageEnded(seconds):
                     log.info("%s serves us again, after %.1f s", self.store.address, seconds)
+
+    def _ask_waiters(self) -> None:
+        moved, self.node.moved = self.node.moved, set()
+        before, self._reached = self._reached, (self.opened, self.open_error, self.node.outage.error)
+        if self._reached != before:
+            asked = list(self._waiters)
+        else:
+            asked = [whose for whose in (EVERYBODY, *moved) if whose in self._waiters]
+        for whose in asked:
+            for waiter in self._waiters[whose]:
+                waiter.ask()
 
     def _tell_self(self, instance: str, group: str, kind: Any) -> None:
         agent, replica = self.node.agents.get(instance), self.node.replicas.get(group)
