@@ -64,12 +64,12 @@ def _in_memory(run: Run, count: int) -> tuple[float, float]:
         c.create_group("crowd")
         changes = c.group("crowd").changes()
         with ExitStack() as stack:
-            crowd = _crowd(stack, url, "m", count)
+            crowd = Crowd(stack, url, "m", count)
             start = time.monotonic()
             waiting = threading.Thread(target=lambda: found.append(_until_all(changes, count)))
             found: list[float] = []
             waiting.start()
-            done = _join_all(crowd) - start
+            done = crowd.join() - start
             waiting.join()
             return done, found[0] - start
 
@@ -127,33 +127,43 @@ def _until_all(changes: headcount.Changes, count: int) -> float:
 
 def joiner(pipe: Connection, url: str, part: int, count: int) -> None:
     with ExitStack() as stack:
-        crowd = _crowd(stack, url, f"p{part}", count)
+        crowd = Crowd(stack, url, f"p{part}", count)
         pipe.send("connected")
         _sleep_until(pipe.recv())
-        pipe.send(_join_all(crowd))
+        pipe.send(crowd.join())
         pipe.recv()
         stack.pop_all()  # to say goodbye is another question
 
 
-def _crowd(stack: ExitStack, url: str, name: str, count: int) -> list[headcount.Coordinator]:
-    return [
-        stack.enter_context(headcount.connect(url, member_id=f"{name}-{n}", ttl=60, timeout=60))
-        for n in range(count)
-    ]
+class Crowd:
+    """So many coordinators, each with a thread that waits for the word to join."""
 
+    def __init__(self, stack: ExitStack, url: str, name: str, count: int) -> None:
+        self._go = threading.Event()
+        members = [
+            stack.enter_context(headcount.connect(url, member_id=f"{name}-{n}", ttl=60, timeout=60))
+            for n in range(count)
+        ]
+        before = threading.stack_size(256 * 1024)
+        try:
+            self._threads = [
+                threading.Thread(target=self._join, args=(member,), daemon=True) for member in members
+            ]
+            for thread in self._threads:
+                thread.start()
+        finally:
+            threading.stack_size(before)
 
-def _join_all(crowd: list[headcount.Coordinator]) -> float:
-    """Everybody at once, each on a thread of its own."""
-    before = threading.stack_size(256 * 1024)
-    try:
-        threads = [threading.Thread(target=c.join_group, args=("crowd",), daemon=True) for c in crowd]
-        for thread in threads:
-            thread.start()
-    finally:
-        threading.stack_size(before)
-    for thread in threads:
-        thread.join()
-    return time.monotonic()
+    def _join(self, member: headcount.Coordinator) -> None:
+        self._go.wait()
+        member.join_group("crowd")
+
+    def join(self) -> float:
+        """Everybody at once; when all had joined."""
+        self._go.set()
+        for thread in self._threads:
+            thread.join()
+        return time.monotonic()
 
 
 def raw_joiner(pipe: Connection, path: str, part: int, count: int) -> None:
