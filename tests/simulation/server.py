@@ -1,0 +1,153 @@
+"""The store of the town: the memory store, with somebody who writes down all that truly happened.
+
+`Server` and `Client` add nothing to what `MemoryServer` and `MemoryStore` do: they call them, so that
+a bug planted there is a bug here, and tell `Truth` (in `promises`) what came of it. A beat that was
+kept waiting inside the store has read the tick when it came in, and writes its deadline when it gets
+its lock, as a statement of SQL does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from headcount.core import expiry
+from headcount.core.work import (
+    DoAdvance,
+    DoBeat,
+    DoClose,
+    DoCommit,
+    DoCreate,
+    DoLook,
+    DoOpen,
+    DoRead,
+    DoSweep,
+)
+from headcount.errors import HeadcountError
+from headcount.model import Beat, Granted, Session, SessionId, Tick
+from headcount.register import Ledger, replace
+from headcount.stores.memory import MemoryServer, MemoryStore
+from tests.simulation.promises import Truth
+from tests.simulation.world import HostClock
+
+
+class Server(MemoryServer):
+    def __init__(self, truth: Truth, mode: str, interval: float, clock: HostClock) -> None:
+        self.truth = truth
+        self.wakes: list[Any] = []
+        """Whoever waits at a doorbell: called when something has changed."""
+        self.closing: SessionId | None = None
+        super().__init__(mode, interval=interval, clock=clock.boot, wall=lambda: clock.moment().wall)
+        truth.server = self
+
+    def begin(self, interval: float | None = None) -> None:
+        super().begin(interval)
+        self.truth.began(self)
+        self.chime()
+
+    def write(self, name: str, ledger: Ledger) -> None:
+        before = self.groups[name].revision
+        super().write(name, ledger)
+        group = self.groups[name]
+        if group.revision != before or ledger.revision != before:
+            self.truth.wrote(name, group.revision, group.rows, group.marks, group.claims)
+
+    def ring(self, name: str) -> None:
+        super().ring(name)
+        self.chime()
+
+    def chime(self) -> None:
+        for wake in self.wakes:
+            wake()
+
+    def end(self, ended: Collection[SessionId]) -> None:
+        if ended:
+            self.truth.fences([s for s in ended if s != self.closing])
+        super().end(ended)
+
+
+class Client(MemoryStore):
+    """One process's connection."""
+
+    server: Server
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self.truth = server.truth
+        self.arrived: tuple[float, Tick] | None = None
+        """When the beat that is now carried out came in, and the tick that it read then."""
+
+    def open_session(self, session: Session) -> Granted:
+        fresh = session.id not in self.server.sessions
+        granted = super().open_session(session)
+        if fresh or self.server.alive(session.id):
+            self.truth.took(session.id, session)
+        return granted
+
+    def close_session(self, session: SessionId) -> None:
+        self.server.closing = session
+        try:
+            super().close_session(session)
+        finally:
+            self.server.closing = None
+
+    def beat(self, sessions: Sequence[SessionId]) -> Beat:
+        server, now = self.server, self.server.clock_row
+        at, seen = self.arrived or (self.truth.world.now, now)
+        stale = server.mode == "ticks" and seen.epoch == now.epoch and seen.number < now.number
+        if stale:
+            server.clock_row = replace(now, number=seen.number)
+        try:
+            answer = super().beat(sessions)
+        finally:
+            if stale:
+                server.clock_row = now
+        for session, notice in answer.notices.items():
+            if notice is not None:
+                self.truth.took(session, at=at)
+        return answer
+
+    def advance(self, seen: Tick, ticker: SessionId) -> Tick:
+        before = self.server.clock_row.at
+        answer = super().advance(seen, ticker)
+        if self.server.clock_row.at != before:
+            self.truth.ticked(before, ticker)
+        return answer
+
+    def create_group(self, group: str) -> bool:
+        created = super().create_group(group)
+        if created:
+            self.truth.wrote(group, self.server.groups[group].revision, {}, {}, {})
+        return created
+
+    def delete_group(self, group: str) -> bool:
+        deleted = super().delete_group(group)
+        if deleted:
+            self.truth.deleted(group)
+        return deleted
+
+    def carry_out(self, request: Any) -> Any:
+        """What the hand of a process has asked for; the error, if there is one."""
+        try:
+            match request:
+                case DoBeat(sessions):
+                    return self.beat(sessions)
+                case DoAdvance(seen, ticker):
+                    return self.advance(seen, ticker)
+                case DoOpen(_, session):
+                    return self.open_session(session)
+                case DoClose(_, session_id):
+                    return self.close_session(session_id)
+                case DoCommit(group, writes, by):
+                    return self.commit(group, writes, by=by)
+                case DoCreate(group):
+                    return self.create_group(group)
+                case DoLook(group, member_id):
+                    return self.read(group, only=[member_id])
+                case DoRead(group, after):
+                    return self.read(group, after)
+                case DoSweep():
+                    return self.sweep(expiry.judge)
+        except HeadcountError as error:
+            return error
+        raise AssertionError(f"a hand asked for {request!r}, which the simulation does not know")
