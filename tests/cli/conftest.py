@@ -105,7 +105,7 @@ class Running:
         try:
             code = self.process.wait(within)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"still running after {within:g} s: {self.process.args}\n{self.said}")
+            pytest.fail(f"still running after {within:g} s: {self.process.args!r}\n{self.said}")
         for reader in self._readers:
             reader.join(2.0)
         return code

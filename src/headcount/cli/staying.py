@@ -87,7 +87,8 @@ class Signals:
     def wait(self, seconds: float) -> int | None:
         """The next signal; None if none came, or only one that says: look again."""
         found = signal.sigtimedwait(self._numbers, max(0.0, seconds))
-        return None if found is None or found.si_signo == signal.SIGCHLD else found.si_signo
+        # Python answers with an unset siginfo when it was stopped and continued while it waited.
+        return found.si_signo if found is not None and found.si_signo in PASSED_ON else None
 
     def during(self, call: Callable[[], T]) -> T:
         """Call it on another thread. Raises what it raises, or `Interrupted`, without waiting longer."""
