@@ -764,6 +764,21 @@ def test_not_even_a_successor_that_has_died_since():
     assert isinstance(old.m.error, Superseded)
 
 
+def test_it_comes_back_over_a_predecessor_of_its_own():
+    """The store lost our enter, and shows again whom we had followed: that life is older than ours."""
+    town = Town()
+    Person(town).joined()
+    before = town.rows()["ann"]
+    ann = Person(town).joined()
+    ann.lose()
+    town.server.groups["g"].rows["ann"] = before
+    ann.open()
+    ann.run()
+
+    assert ann.m.phase is Phase.JOINED
+    assert town.rows()["ann"].instance == ann.instance
+
+
 def test_a_lost_answer_locks_nobody_out():
     """It came back, never heard that it had, and lost that session too: the newest row is its own
     instance's, though it does not know the life."""
@@ -912,6 +927,8 @@ def test_a_lifted_mark_is_not_remembered():
     ann.m.unwant()
     ann.run()
     town.mark("ann")
+    row = town.rows()["ann"]
+    town.store.commit("g", [Withdraw(key="ann", incarnation=row.incarnation, seen=row.revision, forget=True)])
     ann.want()
     ann.run()
 
@@ -1125,6 +1142,19 @@ def test_no_term_begins_while_leaving():
     ann = Person(Town()).joined()
     found = ann.town.rows()["ann"]
     ann.m.unwant()
+    ann.ask()
+    ann.m.following = 1
+
+    assert not ann.m.follow_lead(found, ann.moment())
+
+
+def test_no_term_begins_at_a_place_that_was_left_before_it_was_seen():
+    """The enter was answered after we had changed our mind: what follows is the goodbye."""
+    ann = Person(Town()).want()
+    enter = ann.ask()
+    ann.m.unwant()
+    ann.hear(ann.send(enter))
+    found = ann.town.rows()["ann"]
     ann.ask()
     ann.m.following = 1
 

@@ -338,6 +338,15 @@ def test_nobody_leads_while_an_earlier_claim_stands():
     assert told(changes) == [("leader", "b")]
 
 
+def test_a_claim_alone_unseats_a_leader_that_it_precedes():
+    """The leader's own row is as it was."""
+    found = replica(row("b", 6, standing_since=6))
+
+    changes = found.apply(delta(10, 11, claims=(claim(5, revision=11),)), 1.0)
+    assert told(changes) == [("leader", "b")]
+    assert view(found).leader is None
+
+
 def test_leading_anew_is_a_change():
     """The same member with another token: what it did under the first one is over."""
     found = replica(row("a", 5, standing_since=5))
