@@ -21,6 +21,9 @@ import fcntl
 import os
 import sqlite3
 import time
+
+# To pause by: `time.sleep` may be patched, and this waits in native threads; see sqlite_doorbell.
+from _queue import Empty, SimpleQueue
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
@@ -32,6 +35,9 @@ from headcount.stores.sql.statements import migrations
 
 OPENING = 5.0
 """Seconds for which opening waits for others who open, make or migrate the same file."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.005
+"""Seconds between one try to get a file's write lock and the next."""
 
 APPLICATION_ID = 0x48636E74
 """Stands in the file's header and says that it is ours: `Hcnt`."""
@@ -62,6 +68,7 @@ class Link:
         self._timeout = timeout
         self._found = found
         self._settle = settle
+        self._nobody: SimpleQueue[None] = SimpleQueue()
         self._con: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
@@ -105,11 +112,31 @@ class Link:
         committed within. A plain BEGIN would meet the lock in the middle, where waiting cannot help."""
         con = self.get()
         with self._translated():
-            con.execute("BEGIN IMMEDIATE")
+            self._lock(con)
             try:
                 yield con
             finally:
                 _end(con)
+
+    def _lock(self, con: sqlite3.Connection) -> None:
+        """SQLite itself sleeps up to 0.1 s between one try and the next: where several processes commit
+        all the time, the lock lies free for much of that, and some of them do not get it for seconds."""
+        until = time.monotonic() + self._timeout
+        pause = FIRST_PAUSE
+        con.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    con.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as exc:
+                    if primary(exc) not in BUSY or time.monotonic() >= until:
+                        raise
+                with suppress(Empty):
+                    self._nobody.get(timeout=pause)
+                pause = min(1.5 * pause, LONGEST_PAUSE)
+        finally:
+            con.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
