@@ -662,6 +662,23 @@ def test_two_that_join_at_once_under_one_name():
     assert sorted(m.phase.value for m in both) == ["joined", "out"]
 
 
+def test_a_commit_in_doubt_is_not_looked_for_in_a_group_that_is_gone():
+    """A few looks may be due for a write that could still land; a deleted group must not be asked for ever."""
+    process = Process(Town())
+    ann = process.member()
+    commit = process.until(DoCommit)
+    commit.answer = OutcomeUnknown("no answer")
+    process.finish(commit)
+    ann.unwant()
+    process.live(1.0)
+    assert process.town.live() == set()
+
+    process.town.store.delete_group("g")
+    begun = len(process.log)
+    process.live(120.0, step=0.5)
+    assert kinds(process.log[begun:]).count("DoLook") < 10
+
+
 def test_leaving_and_closing_is_goodbye_then_the_session():
     """In this order: else the members would be down, and not left."""
     process = Process(Town())
