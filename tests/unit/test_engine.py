@@ -245,6 +245,26 @@ def test_a_call_waits_no_longer_than_its_timeout(
     assert eventually(lambda: ann.get_all_group_ids() == ["workers"], "it answers again")
 
 
+def test_what_changes_before_the_doorbell_is_hung_is_seen(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A doorbell rings for what comes after it. What came between the first reading of a group and the
+    first doorbell rang nowhere; a view then stayed as it was until the next change of that group."""
+    ann, ben = connect("ann"), connect("ben", elsewhere=1)
+    ann.create_group("workers")
+    ben.create_group("workers")
+    real = store(ann).doorbell
+
+    def doorbell() -> Any:
+        ben.join_group("workers")
+        return real()
+
+    monkeypatch.setattr(store(ann), "doorbell", doorbell)
+    group = ann.group("workers")
+    assert not group.is_up("ben")
+    eventually(lambda: group.is_up("ben"), "ann sees ben")
+
+
 # ── closing ──
 
 

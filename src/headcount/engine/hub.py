@@ -50,7 +50,7 @@ from headcount.core.work import (
 from headcount.engine.identity import boot, moment
 from headcount.engine.notifier import Listener, Notifier, Queue
 from headcount.errors import HeadcountError, StoreUnavailable
-from headcount.model import Beat, Change, Tick, View
+from headcount.model import Beat, Change, Ring, Tick, View
 from headcount.stores.base import Doorbell, Store, TickingStore
 
 log = logging.getLogger("headcount")
@@ -408,6 +408,7 @@ class Hub:
             bell = self.store.doorbell()
             with self.lock:
                 self._bell = bell
+            return Ring(groups=None)  # it tells what follows it: what came after our readings it may not
         if self._watch_wake.is_set():
             return self._bell.wait(0)
         return self._bell.wait(max(0.0, until - boot()))
