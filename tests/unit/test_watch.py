@@ -663,7 +663,7 @@ def test_two_that_join_at_once_under_one_name():
 
 
 def test_a_commit_in_doubt_is_not_looked_for_in_a_group_that_is_gone():
-    """A few looks may be due for a write that could still land; a deleted group must not be asked for ever."""
+    """A few looks are due, for a write that may still land; then a deleted group is left alone."""
     process = Process(Town())
     ann = process.member()
     commit = process.until(DoCommit)
@@ -817,6 +817,21 @@ def test_a_bell_that_cannot_say_what_rang_rings_for_all():
     process.finish(listen)
 
     assert process.node.dirty == {"g", "h"}
+
+
+def test_a_bell_that_failed_may_have_rung():
+    """What it was about to say is lost: whoever only waits for the next ring sees nothing until then."""
+    process = Process(Town())
+    process.watch(process.agent())
+    process.settle()
+    listen = process.until(Listen)
+    Process(process.town, "other").joined()
+    process.bell.wait(0)
+    listen.answer = DOWN
+    process.finish(listen)
+    process.live(1.0)
+
+    assert (Kind.JOINED, "ann") in process.told()
 
 
 def test_the_bell_may_say_that_a_session_is_lost():

@@ -69,7 +69,7 @@ class Watcher:
         self._wake_at: dict[str, Seconds] = {}
         self._whole: set[str] = set()
         self._last_read = ""
-        self._blocked_at = -math.inf
+        self._patient_since = -math.inf
         self._sweep_at = 0.0
         self._strays: list[SessionId] = []
         self._claims_seen: dict[tuple[str, str], Seconds] = {}
@@ -113,13 +113,15 @@ class Watcher:
         elif not self._wake_at:
             node.served("watcher", at)  # nothing is asked of it that could fail
         wake_at = at if self._busy else min(self._wake_at.values(), default=math.inf)
+        if node.sweep:
+            wake_at = min(wake_at, self._sweep_at)
         return Listen(max(at, min(wake_at, at + LONGEST)), doorbell=bool(node.replicas))
 
     def _must_glance(self, at: Seconds) -> bool:
         """Whether those who have something to do wait, until all that has rung is read. If that fails,
         they have their turn again."""
         pass_at = self._node.pass_at
-        return pass_at is not None and at - max(pass_at, self._blocked_at) >= GLANCE
+        return pass_at is not None and at - max(pass_at, self._patient_since) >= GLANCE
 
     def _read_next(self) -> DoRead:
         """Each in turn: a group that cannot be read does not keep us from the others."""
@@ -227,7 +229,7 @@ class Watcher:
             node.failed("watcher", answer, now.boot)
             self._not_before = now.boot + self._retry.failed()
             if not hasattr(request, "instance"):
-                self._blocked_at = now.boot
+                self._patient_since = now.boot
         elif not isinstance(request, Listen) or request.doorbell:
             node.served("watcher", now.boot)
             self._retry.reset()
@@ -247,7 +249,10 @@ class Watcher:
             case DoSweep():
                 self._swept(now, answer)
             case Listen() if isinstance(answer, Ring):
+                self._patient_since = now.boot
                 self._rang(answer, asked)
+            case Listen() if isinstance(answer, HeadcountError):
+                node.dirty.update(node.replicas)  # it may have rung, and we did not hear it
             case DoCommit() | DoCreate() | DoLook() if agent is not None:
                 self._for_membership(agent, request, asked, now, answer)
             case DoCommit(group=group):
