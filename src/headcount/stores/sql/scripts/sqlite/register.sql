@@ -1,4 +1,6 @@
 -- Columns are in the order of the fields of `Row`, `Mark` and `Claim`; see records.py.
+-- A + before a column says that no index is to be used for it: without one, SQLite reads a whole group to
+-- find the rows of one member in the order that is asked for, or every session to find a few by name.
 
 -- name: head
 SELECT history, epoch, changes, tick_interval FROM meta
@@ -64,7 +66,7 @@ FROM rows WHERE group_id = ? AND key = ?
 -- name: rows_of
 SELECT key, member_id, incarnation, revision, state, session, instance, host, ttl, ready, standing_since,
        capabilities, shards, mode, since
-FROM rows WHERE group_id = ? AND member_id IN (SELECT value FROM json_each(?)) ORDER BY key
+FROM rows WHERE group_id = ? AND member_id IN (SELECT value FROM json_each(?)) ORDER BY +key
 
 -- name: rows_after
 SELECT key, member_id, incarnation, revision, state, session, instance, host, ttl, ready, standing_since,
@@ -90,7 +92,7 @@ SELECT key, member_id, incarnation, revision, state, session, instance, host, tt
        capabilities, shards, mode, since
 FROM rows
 WHERE session IN (SELECT value FROM json_each(?)) AND state IN ('up', 'suspect') AND session <> ''
-  AND group_id = ? ORDER BY key
+  AND +group_id = ? ORDER BY +key
 
 -- name: put_row
 INSERT OR REPLACE INTO rows
@@ -196,7 +198,7 @@ LEFT JOIN sessions ON sessions.id = named.value AND sessions.fenced_at IS NULL
 SELECT id, had_rows FROM sessions WHERE fenced_at IS NULL
 
 -- name: processes
-SELECT id, process FROM sessions WHERE fenced_at IS NULL AND id IN (SELECT value FROM json_each(?))
+SELECT id, process FROM sessions WHERE +fenced_at IS NULL AND id IN (SELECT value FROM json_each(?))
 
 -- name: ttls
 SELECT id, ttl FROM sessions WHERE fenced_at IS NULL
