@@ -232,6 +232,7 @@ class Link:
         )
         con.execute(f"PRAGMA synchronous = {self._synchronous}")
         con.execute("PRAGMA trusted_schema = OFF")
+        con.execute("PRAGMA cache_size = -500")
         return con
 
     def _checked(self, con: sqlite3.Connection, until: float) -> None:
