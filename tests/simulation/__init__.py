@@ -1,7 +1,7 @@
 """Whole towns of processes on one store, simulated by seed: see `town` for the model.
 
-    run(seed)      one town, from its founding to its end; raises `Broken` if a promise was not kept
-    hunt(seeds)    the first `Broken` among these seeds, or None: what a planted bug is tried with
+run(seed)      one town, from its founding to its end; raises `Broken` if a promise was not kept
+hunt(seeds)    the first `Broken` among these seeds, or None: what a planted bug is tried with
 """
 
 from tests.simulation.town import Broken, Result, hunt, run

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headcount.core.agent import Agent
-from headcount.core.membership import Membership
+from headcount.core.membership import Membership, OnConflict
 from headcount.core.work import DoCommit, DoRead
 from headcount.model import Enter
 from tests.simulation.process import Flight, Process
@@ -71,7 +71,7 @@ def finale(town: Town) -> Script:
 
 def _dead(town: Town, session: str) -> bool:
     owner = town.owner(session)
-    return owner is None or owner.dead and owner not in town.living and math.isfinite(owner.died_at)
+    return owner is None or (owner.dead and owner not in town.living and math.isfinite(owner.died_at))
 
 
 # ── what people do all the time ──────────────────────────────────────────────────────────────────
@@ -166,6 +166,7 @@ def stop(town: Town, gone: list[Process], *, extra: float = 0.0) -> Script:
     ]
     for process in gone:
         process.crash()
+    connected = town.well
     bound = 0.0
     for _, row in rows:
         if town.mode == "ticks":
@@ -183,13 +184,16 @@ def stop(town: Town, gone: list[Process], *, extra: float = 0.0) -> Script:
         if now is not None and now.incarnation == row.incarnation and now.live:
             if not guarded:
                 raise world.broken(
-                    "completeness", f"{row.key} in {group}, dead for {bound:.2f} s, is {now.state} at the store"
+                    "completeness",
+                    f"{row.key} in {group}, dead for {bound:.2f} s, is {now.state} at the store",
                 )
             if now.state != "suspect":  # for then it was held back, and is the next to go
-                raise world.broken("completeness", f"{row.key} in {group} is {now.state}, while the guard holds")
+                raise world.broken(
+                    "completeness", f"{row.key} in {group} is {now.state}, while the guard holds"
+                )
             world.kept["the guard shows"] += 1
-        for process in town.well:
-            if group in process.node.replicas:
+        for process in connected:
+            if process.healthy and group in process.node.replicas:
                 _sees_end(town, process, group, row, guarded)
     if rows:
         world.kept["completeness"] += not guarded
@@ -205,11 +209,13 @@ def _sees_end(town: Town, process: Process, group: str, row: Any, guarded: bool)
     view = process.node.replicas[group].view
     seen = view.get(row.member_id) if view is not None else None
     others = [r for r in town.truth.latest[group].rows.values() if r.member_id == row.member_id and r.live]
-    if others and not guarded or seen is None or seen.incarnation != row.incarnation:
+    if (others and not guarded) or seen is None or seen.incarnation != row.incarnation:
         return
     if seen.status == "suspect" and guarded:
         if view is None or not view.degraded:
-            raise town.world.broken("completeness", f"{process.name} shows a suspect, and not that it is degraded")
+            raise town.world.broken(
+                "completeness", f"{process.name} shows a suspect, and not that it is degraded"
+            )
     elif seen.status not in ("down", "left"):
         raise town.world.broken(
             "completeness", f"{process.name} sees {row.member_id} in {group} as {seen.status}, and it is dead"
@@ -235,9 +241,8 @@ def crash_of_the_ticker(town: Town) -> Script:
 @scene
 def crash_of_all_who_tick(town: Town) -> Script:
     ticker = town.ticker() if town.mode == "ticks" else None
-    gone = [p for p in (ticker, *town.standbys()) if p is not None and p.healthy] if ticker else []
-    gone = list(dict.fromkeys(gone))
-    if len(gone) < 2:
+    gone = list(dict.fromkeys(p for p in (ticker, *town.standbys()) if p is not None and p.healthy))
+    if ticker is None or len(gone) < 2:
         return
     town.world.faults["crash of the ticker and its standbys"] += 1
     beat = max(a.presence.beat_every for p in town.well for a in p.agents)
@@ -267,7 +272,9 @@ def all_beat_again(town: Town) -> Script:
     yield 2 * slowest / (1 - DRIFT) + town.patience + 0.5
     for session, at in beats(town).items():
         if at < since:
-            raise world.broken("stall safety", f"{session} does not beat again, {world.now - since:.2f} s after")
+            raise world.broken(
+                "stall safety", f"{session} does not beat again, {world.now - since:.2f} s after"
+            )
     world.kept["stall safety"] += len(town.truth.sheltered)
     yield max(town.ttls)
     town.truth.sheltered.clear()
@@ -319,7 +326,7 @@ def choke_on_commits(town: Town) -> Script:
         shelter(town, "only commits were choked, and not for a ttl")
     town.choke("commit", *rng.choice(((), ("read",))))
     town.bustle = True
-    yield min(town.ttls) * 0.8 if short else rng.uniform(0.8, 3) * max(town.ttls)
+    yield max(0.2, min(town.ttls) * 0.9 - 1.5) if short else rng.uniform(0.8, 3) * max(town.ttls)
     town.bustle = False
     town.flow()
     yield 2.0
@@ -344,7 +351,7 @@ def back_in(town: Town, whom: list[Process]) -> Script:
                     if not membership.settled or (membership.error is None and (row is None or not row.live)):
                         raise world.broken(
                             "nobody is locked out",
-                            f"{process.name} is not back in {membership.group} {world.now - since:.2f} s after",
+                            f"{process.name} is not back in {membership.group} after {world.now - since:.2f} s",
                         )
                     world.kept["back by itself"] += 1
 
@@ -499,7 +506,9 @@ def mass_expiry(town: Town) -> Script:
             for replica in process.node.replicas.values():
                 held = any(m.status == "suspect" for m in (replica.view or {}).values())
                 if held and not (replica.view and replica.view.degraded):
-                    raise world.broken("guard", f"{process.name} does not say that {replica.group} is degraded")
+                    raise world.broken(
+                        "guard", f"{process.name} does not say that {replica.group} is degraded"
+                    )
         _led_without(town, gone, "guard fairness")
     if rng.random() < 0.3:
         world.faults["guard released"] += 1
@@ -626,11 +635,14 @@ def rival(town: Town) -> Script:
     """Another host asks for a living member's name, and is refused; or waits for it, and gets it."""
     rng, world = town.world.rng, town.world
     joined = [(p, a, m) for p in town.well for a, m in town.joined(p) if m.desired is not None]
-    joined = [(p, a, m) for p, a, m in joined if p.plan.seats[0].on_conflict != "share" and len(p.plan.seats) == 1]
+    joined = [
+        (p, a, m) for p, a, m in joined if p.plan.seats[0].on_conflict != "share" and len(p.plan.seats) == 1
+    ]
     if not joined:
         return
     process, agent, membership = rng.choice(joined)
-    how = rng.choice(("take_over", "fail", "wait"))
+    ways: tuple[OnConflict, ...] = ("take_over", "fail", "wait")
+    how = rng.choice(ways)
     world.faults[f"rival: {how}"] += 1
     host = process.host if how == "fail" else "elsewhere"
     seat = Seat(agent.me.member_id, agent.presence.ttl, (membership.group,), how)
@@ -652,7 +664,9 @@ def rival(town: Town) -> Script:
         yield agent.presence.ttl + 5
         row = town.truth.latest[membership.group].rows.get(membership.key)
         if row is None or row.instance != new.agents[0].me.instance:
-            raise world.broken("nobody is locked out", f"who waited for {membership.key} did not get it: {row}")
+            raise world.broken(
+                "nobody is locked out", f"who waited for {membership.key} did not get it: {row}"
+            )
         world.kept["who waits gets the name"] += 1
     new.close()
     yield 3.0
@@ -670,13 +684,17 @@ def marks(town: Town) -> Script:
         process, agent, membership = leads
         world.faults["marks"] += 1
         if rng.random() < 0.5:  # its eyes are slow
-            town.held = [(lambda f, p=process: f.hand.process is p and isinstance(f.request, DoRead), 0.3)]
+            town.held = [(_reads_of(process), 0.3)]
         what = rng.choice(("disable", "forced", "expel", "forget"))
         _take_away(town, membership.group, agent.me.member_id, what, process)
         yield rng.uniform(0.1, 1.5) * agent.presence.ttl
         town.mark(membership.group, agent.me.member_id)
         yield rng.uniform(0.2, 2)
     town.held = []
+
+
+def _reads_of(process: Process) -> Callable[[Flight], bool]:
+    return lambda flight: flight.hand.process is process and isinstance(flight.request, DoRead)
 
 
 @scene
@@ -723,8 +741,12 @@ def resignations(town: Town) -> Script:
         process.poke()
         yield 1.0 + (town.guarantees.recheck or 0) + 10 * town.calm_weather.delay[1]
         after = town.truth.latest[membership.group].leader
+        if not any(row.ready and row.live for row in town.truth.latest[membership.group].rows.values()):
+            continue
         if after is None or before is None or after.standing_since <= before.standing_since:
-            raise world.broken("always led", f"{membership.group} is not led anew after a resignation: {after}")
+            raise world.broken(
+                "always led", f"{membership.group} is not led anew after a resignation: {after}"
+            )
         world.kept["a resignation is followed at once"] += 1
 
 
@@ -830,7 +852,8 @@ def idle(town: Town) -> Script:
     world = town.world
     yield 3.0
     seconds = 12.0
-    before = {p.id: (p, p.heart.sent, p.watcher.sent, dict(p.watcher.kinds)) for p in town.well}
+    calm = [p for p in town.well if not _looks(p)]
+    before = {p.id: (p, p.heart.sent, p.watcher.sent, dict(p.watcher.kinds)) for p in calm}
     roles = {p.id for p in (town.ticker(), *town.standbys()) if p is not None}
     revisions = {group: past.revision for group, past in town.truth.latest.items()}
     yield seconds
@@ -838,8 +861,7 @@ def idle(town: Town) -> Script:
     if revisions != {group: past.revision for group, past in town.truth.latest.items()}:
         return
     for process, hearts, watches, kinds in before.values():
-        looking = any(not math.isinf(m.look_again_at) for a in process.agents for m in a.memberships.values())
-        if not process.healthy or looking:
+        if not process.healthy or _looks(process):
             continue
         own = sum(1 / a.presence.beat_every for a in process.agents if a.presence.session is not None)
         most = own * 1.3 + 0.3
@@ -854,12 +876,21 @@ def idle(town: Town) -> Script:
             allowed = len(process.node.replicas) * (seconds / town.guarantees.recheck + 2) * 1.02
         spurious = world.faults["a ring for nothing"] > 0
         if reads > allowed and not spurious:
-            raise world.broken("load", f"{process.name} reads {reads} times in {seconds:g} s, and nothing happens")
+            raise world.broken(
+                "load", f"{process.name} reads {reads} times in {seconds:g} s, and nothing happens"
+            )
         sweeps = process.watcher.kinds.get("DoSweep", 0) - kinds.get("DoSweep", 0)
         rest = process.watcher.sent - watches - reads - sweeps
         if rest or sweeps > seconds / town.interval * 1.02 + 1:
-            raise world.broken("load", f"the watcher of {process.name} sends {rest} requests, and nothing happens")
+            raise world.broken(
+                "load", f"the watcher of {process.name} sends {rest} requests, and nothing happens"
+            )
         world.kept["load"] += 1
+
+
+def _looks(process: Process) -> bool:
+    """Whether it still looks whether a commit that it gave up has been written after all."""
+    return any(not math.isinf(m.look_again_at) for a in process.agents for m in a.memberships.values())
 
 
 @scene

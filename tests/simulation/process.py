@@ -61,7 +61,7 @@ KINDS: dict[type, str] = {
 }
 """What a request needs of the store: a store may choke on one of these and serve the others."""
 
-SPIN = 60
+SPIN = 150
 """So many requests of one hand within one second, or idle turns at one instant, are a spin."""
 
 
@@ -85,10 +85,10 @@ class Flight:
 
 
 class Hand:
-    def __init__(self, process: Process, name: str, core: Heart | Watcher) -> None:
+    def __init__(self, process: Process, name: str, core: Any) -> None:
         self.process = process
         self.name = name
-        self.core = core
+        self.core: Heart | Watcher | Any = core
         self.other: Hand = self
         self.hung = False
         self.token = 0
@@ -235,7 +235,10 @@ class Hand:
 
     def _late(self, flight: Flight, answer: Any) -> None:
         """The answer to a read that was given up. A view that takes it for news goes backwards."""
-        if isinstance(answer, Snapshot | Delta) and isinstance(flight.request, DoRead) and not self.stopped:
+        if not isinstance(answer, Snapshot | Delta) or not isinstance(flight.request, DoRead) or self.stopped:
+            return
+        replica = self.process.node.replicas.get(flight.request.group)
+        if replica is not None and replica.view is not None and answer.revision < replica.view.revision:
             self.process.world.faults["a read answered after it was given up"] += 1
             self.core.done(flight.request, flight.asked, self.process.clock.moment(), answer)
             self.process.moved()
@@ -338,6 +341,7 @@ class Process:
             lambda: f"s{rng.getrandbits(32):08x}",
         )
         self.agents.append(agent)
+        self.town.truth.agents[instance] = agent
         self.node.add(agent)
         return agent
 
@@ -350,9 +354,7 @@ class Process:
         follow: bool = True,
         on_conflict: OnConflict = "take_over",
     ) -> Membership:
-        desired = Desired(
-            capabilities=self.town.say(), stand=stand, create=True, on_conflict=on_conflict
-        )
+        desired = Desired(capabilities=self.town.say(), stand=stand, create=True, on_conflict=on_conflict)
         known = agent.memberships.get(group)
         if known is None or known.desired is None:
             key = (agent.me.instance, group)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from headcount.core.agent import Agent
 from headcount.core.leadership import TermState
 from headcount.core.replica import Replica
 from headcount.core.work import Told
@@ -34,7 +35,7 @@ Shown = tuple[str, int, bytes, str | None, bool, bool]
 class Past:
     """A group as it stood at one revision."""
 
-    __slots__ = ("at", "claims", "marks", "revision", "rows", "_leader", "_members", "until")
+    __slots__ = ("_leader", "_members", "at", "claims", "marks", "revision", "rows", "until")
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Past:
         self.rows = dict(rows)
         self.marks = dict(marks)
         self.claims = dict(claims)
-        self._leader: Row | None | str = "unknown"
+        self._leader: Row | str | None = "unknown"
         self._members: dict[str, Shown] | None = None
 
     @property
@@ -113,6 +114,8 @@ class Truth:
         self.expelled: dict[tuple[str, str], bool] = {}
         """Whom an operator has ever expelled."""
         self._lives: dict[tuple[str, str], dict[str, None]] = {}
+        self.agents: dict[str, Agent] = {}
+        """By instance."""
         self._revisions: dict[str, int] = {}
         self._tokens: dict[str, int] = {}
         self._led: dict[str, int] = {}
@@ -258,18 +261,25 @@ class Truth:
         world = self.world
         world.note("row", name, _short(row))
         if row.revision <= self._revisions.get(name, 0):
-            raise world.broken("order", f"a row of {name} was written at {row.revision}, which had been given")
+            raise world.broken(
+                "order", f"a row of {name} was written at {row.revision}, which had been given"
+            )
         if old is not None and old.incarnation != row.incarnation:
             self._ended.add((name, old.incarnation))
         if not row.live:
             self._ended.add((name, row.incarnation))
-            if row.state is State.DOWN and row.session not in self.fenced and row.session != self.server.closing:
+            if (
+                row.state is State.DOWN
+                and row.session not in self.fenced
+                and row.session != self.server.closing
+            ):
                 raise world.broken("accuracy", f"{_short(row)} in {name} is down, but its session is not")
         elif (name, row.incarnation) in self._ended:
             raise world.broken("final", f"{_short(row)} in {name} has come back from the dead")
         if row.live and row.session and not self.server.alive(row.session):
             raise world.broken(
-                "completeness", f"{_short(row)} in {name} is up in a session that is gone: nobody will expire it"
+                "completeness",
+                f"{_short(row)} in {name} is up in a session that is gone: nobody will expire it",
             )
         if row.state is State.SUSPECT and (old is None or old.state is not State.SUSPECT):
             self._overdue(row.session, "held back")
@@ -291,7 +301,9 @@ class Truth:
             raise self.world.broken("final", f"{_short(row)} in {name} has taken up an old incarnation")
         newest, want = self._entered.get((name, row.instance), (0, 0))
         wanted = self.wants.get((row.instance, name), 0)
-        returns = newest > 0 and want == wanted
+        agent = self.agents.get(row.instance)
+        knows = agent is not None and agent.memberships[name].newest_own >= newest
+        returns = newest > 0 and want == wanted and knows  # else it asks for the name, and may have it
         if returns and old is not None and old.instance != row.instance:
             if old.incarnation > newest:
                 raise self.world.broken(
@@ -475,13 +487,17 @@ def _short(record: Row | Mark | Claim) -> str:
     revision = record.revision & 0xFFFFFFFF
     match record:
         case Row():
+            stands = f" stands {record.standing_since & 0xFFFFFFFF}" if record.standing_since else ""
             return (
                 f"{record.key.replace(chr(31), '/')} #{record.incarnation & 0xFFFFFFFF} r{revision} "
-                f"{_status(record)}{f' stands {record.standing_since & 0xFFFFFFFF}' * bool(record.standing_since)}"
-                f" {record.instance} in {record.session}"
+                f"{_status(record)}{stands} {record.instance} in {record.session}"
             )
         case Mark():
-            what = [record.disabled and "disabled", record.forced_down and "forced", record.expelled and "expelled"]
+            what = [
+                record.disabled and "disabled",
+                record.forced_down and "forced",
+                record.expelled and "expelled",
+            ]
             return f"[{record.member_id} {' '.join(w for w in what if w)}]"
         case Claim():
             return f"[{record.key.replace(chr(31), '/')} stood {record.standing_since & 0xFFFFFFFF}]"

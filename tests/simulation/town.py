@@ -106,7 +106,7 @@ class Town:
         self._stuck: list[Flight] = []
         self._said = 0
         ttls = [t * self.interval for t in (3, 4, 5, 6, 7.5, 10)]
-        self.ttls = [t for t in rng.sample(ttls, 3)]
+        self.ttls = list(rng.sample(ttls, 3))
         self.patience = min(self.ttls) / 3 * rng.uniform(0.6, 0.9)
         self.operator = Client(self.server)
         self.world.note("a town of", self.mode, f"interval {self.interval:g}", f"ttls {self.ttls}")
@@ -120,7 +120,7 @@ class Town:
         for number in range(rng.randint(4, 6)):
             groups = tuple(rng.sample(self.groups, rng.choice((1, 2, 2, 3))))
             seat = Seat(f"m{number}", rng.choice(self.ttls), groups, follow=rng.random() < 0.85)
-            seats = (seat,)
+            seats: tuple[Seat, ...] = (seat,)
             if number == 1:
                 seats += (Seat("twin", rng.choice(self.ttls), tuple(rng.sample(self.groups, 2))),)
             if number == 2 and rng.random() < 0.5:
@@ -373,7 +373,13 @@ class Town:
         world.note("settled")
         for process in self.living:
             process.told.clear()
-        for promise in ("nobody is locked out", "always led", "capabilities", "leaving is leaving", "claims go"):
+        for promise in (
+            "nobody is locked out",
+            "always led",
+            "capabilities",
+            "leaving is leaving",
+            "claims go",
+        ):
             world.kept[promise] += 1
 
     def _only_the_dead_are_suspect(self) -> bool:
@@ -400,10 +406,16 @@ class Town:
     def _unsettled(self, process: Process) -> tuple[str, str] | None:
         now, name = process.clock.boot(), process.name
         if process.node.outage.since is not None:
-            return ("nobody is locked out", f"{name} still believes in an outage: {process.node.outage.error}")
+            return (
+                "nobody is locked out",
+                f"{name} still believes in an outage: {process.node.outage.error}",
+            )
         for agent in process.agents:
             if agent.closing and agent.presence.session is not None:
                 return ("it stops", f"{name} does not get closed")
+            session = agent.presence.session_id
+            if session and not self.server.alive(session):
+                return ("nobody is locked out", f"{name} does not know that its session {session} is over")
             if agent.needs_session and (self.mode == "ticks" or agent.memberships):
                 return ("nobody is locked out", f"{name} has no session")
             for group, membership in agent.memberships.items():

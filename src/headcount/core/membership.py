@@ -20,6 +20,7 @@ same host, whether or not that still runs; never from another living host.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -53,6 +54,10 @@ from headcount.model import (
 FREE = 2
 """Answers in a row that bring us no further before we wait between one try and the next. The first few
 cost nothing: a row that moved, a group that had to be made, are everyday."""
+
+LOOKS = 6
+"""After a commit of which we do not know whether it was written, we look so often, each time after twice
+as long: it may still be on its way when the first look finds nothing."""
 
 OnConflict = Literal["take_over", "fail", "wait", "share"]
 
@@ -109,6 +114,8 @@ class Membership:
     not_before: Seconds = 0.0
     retry_at: Seconds = 0.0
     """After a failure: when to ask the store again."""
+    look_again_at: Seconds = math.inf
+    """When to look whether a commit that we gave up has been written after all."""
     following: int = 0
     """How many of our callers want to lead."""
     term: TermState | None = None
@@ -117,6 +124,7 @@ class Membership:
     _returning: bool = False
     _lost: bool = False
     _must_look: bool = False
+    _looks: int = 0
     _must_create: bool = False
     _rows: dict[str, Row] = field(default_factory=dict)
     _mark: Mark | None = None
@@ -167,7 +175,7 @@ class Membership:
     @property
     def waits(self) -> bool:
         """Whether it is waiting to see something in the register."""
-        return self._must_look or self.phase is Phase.BARRED
+        return self._must_look or self.phase is Phase.BARRED or self.look_again_at < math.inf
 
     def told(self) -> list[Kind]:
         """What has happened to us since the last call."""
@@ -183,6 +191,7 @@ class Membership:
             return  # older than what we know
         self.looked_at = asked_at
         self._must_look = self._must_create = False
+        self._seen_again(now)
         self._rows = {row.key: row for row in seen.rows}
         self._mark = seen.marks[0] if seen.marks else None
         self._claims = seen.claims
@@ -211,6 +220,7 @@ class Membership:
         if isinstance(error, GroupNotFound):
             self.looked_at = max(self.looked_at, asked_at)  # that there are no rows is seen too
             self._stumbled(now)
+            self._seen_again(now)
             self._no_group(error)
         else:
             self._must_look = True
@@ -218,8 +228,21 @@ class Membership:
             if self.phase is Phase.JOINING and not self._returning and not isinstance(error, ConnectionError):
                 self._give_up(error)
 
+    def doubted(self, now: Seconds) -> None:
+        """We do not know whether our last commit was written, or will be yet. One look does not tell:
+        who does not watch the group would never learn that it came late."""
+        self._looks = LOOKS
+        self._seen_again(now)
+
+    def _seen_again(self, now: Seconds) -> None:
+        self.look_again_at = math.inf
+        if self._looks > 0:
+            self.look_again_at = now + min(1.0, self.presence.ttl / 6) * 2.0 ** (LOOKS - self._looks)
+            self._looks -= 1
+
     def session_lost(self) -> None:
         """Our session is gone. If we were in, we come back; the newest life stays known."""
+        self._looks, self.look_again_at = 0, math.inf  # what was on its way is refused now
         self.end_term("the session was lost")
         self._claims = ()
         self.committed = 0  # whoever forgot our session may have forgotten our commits
@@ -244,11 +267,11 @@ class Membership:
 
     def next(self, ready: bool, now: Seconds) -> Sequence[Write] | Step | None:
         """The next thing to ask of the store; None: nothing, for now."""
-        if (
-            self.presence.session is None
-            or self.phase is Phase.OUT
-            or now < max(self.not_before, self.retry_at)
-        ):
+        if self.presence.session is None or now < self.retry_at:
+            return None
+        if now >= self.look_again_at:
+            return Step.LOOK
+        if self.phase is Phase.OUT or now < self.not_before:
             return None
         if self._must_create:
             return Step.CREATE
@@ -445,6 +468,8 @@ class Membership:
             self.phase, self.error, self.not_before = Phase.JOINING, None, 0.0
         if self.phase is Phase.JOINING and self.ours and row is not None:
             self._in(row)
+        elif self.phase is Phase.JOINED and self.ours and row is not None:
+            self.incarnation = row.incarnation  # an enter that was given up may have come after the look
         elif self.phase is Phase.JOINED and not self.ours:
             aliens = self._aliens()
             if any(not self._may_pass(row) for row in aliens):

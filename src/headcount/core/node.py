@@ -145,6 +145,8 @@ class Node:
             self._doubt()
 
     def served(self, hand: str, at: Seconds) -> None:
+        if hand == "heart" and self.outage.fails(hand):
+            self.watcher.try_again()  # the store is back: soon enough that the heart need not go blind
         ended = self.outage.served(hand, at)
         if ended is not None:
             self.tidings.append(ended)

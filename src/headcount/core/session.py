@@ -18,10 +18,13 @@ clock by more than the margin: the machine was frozen in a way that the clock di
 `generation` counts how often trust ran out. A term remembers the one it began in.
 
 Blind. If a notice has stayed unread for a ttl, or the watcher has finished no pass for a ttl, the heart
-stops beating: better lost and back than leading what one cannot see.
+stops beating: better lost and back than leading what one cannot see. The time of an outage does not
+count: while no beat is taken either, nobody leads, and to stop asking would turn the outage into a loss.
 """
 
 from __future__ import annotations
+
+import math
 
 from headcount.core.backoff import Backoff
 from headcount.model import Granted, Moment, Seconds, Session, SessionId
@@ -51,6 +54,9 @@ class Presence:
         self._notice_told = 0
         self._told_at = 0.0
         self._unread_since: float | None = None
+        self._taken_at = 0.0
+        self._unserved = (0.0, 0.0)
+        """From when until when no beat was taken though we asked: the last such time, perhaps not over."""
         self._retry = Backoff(min(0.1, self.beat_every / 8), self.beat_every / 2, name)
 
     @property
@@ -70,6 +76,7 @@ class Presence:
         self._pending = None
         self._notice_read = self._notice_told = 0
         self._unread_since = None
+        self._unserved = (0.0, 0.0)
         self.generation += 1
         self.taken(0, asked, now)
 
@@ -81,6 +88,9 @@ class Presence:
             self.missed(now)
             return
         self._retry.reset()
+        if self._unserved[1] > now.boot:
+            self._unserved = (self._unserved[0], now.boot)
+        self._taken_at = now.boot
         self.next_beat = asked.boot + self.beat_every
         trust = (until, asked.wall - asked.boot)
         if notice <= self._notice_read:
@@ -95,6 +105,8 @@ class Presence:
 
     def missed(self, now: Moment) -> None:
         """A beat got no usable answer: try again soon, well within the interval."""
+        if self._unserved[1] < math.inf:
+            self._unserved = (self._taken_at, math.inf)
         self.next_beat = self.retry_at = now.boot + self._retry.failed()
 
     def lost(self) -> None:
@@ -125,9 +137,14 @@ class Presence:
     def blind(self, now: Seconds, pass_at: Seconds | None) -> bool:
         """Whether we can no longer see what we are responsible for. `pass_at`: when the watcher last
         finished a pass; None: it watches nothing."""
-        if self._unread_since is not None and now - self._unread_since > self.ttl:
-            return True
-        return pass_at is not None and now - pass_at > self.ttl
+        since = [at for at in (self._unread_since, pass_at) if at is not None]
+        return any(self._served_for(at, now) > self.ttl for at in since)
+
+    def _served_for(self, since: Seconds, now: Seconds) -> Seconds:
+        """How long, since then, the store has taken our beats. Only the last outage is left out: beats
+        that fail every now and then must not keep us from going blind."""
+        began, ended = self._unserved
+        return now - since - max(0.0, min(now, ended) - max(since, began))
 
     def _extend(self, trust: tuple[float, float]) -> None:
         if trust[0] > self.trusted_until:

@@ -28,7 +28,7 @@ from headcount.core.work import (
     WatchAnswer,
     WatchRequest,
 )
-from headcount.errors import GroupNotFound, HeadcountError
+from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown
 from headcount.model import (
     Committed,
     Delta,
@@ -83,6 +83,10 @@ class Watcher:
     def pending(self) -> bool:
         """Whether there is something to do now, as far as can be told without looking."""
         return bool(self._busy or self._node.dirty or self._node.sweep)
+
+    def try_again(self) -> None:
+        """There is reason to believe that the store serves again."""
+        self._not_before = 0.0
 
     # ── what to do next ──
 
@@ -162,21 +166,21 @@ class Watcher:
             return agent.open_at if at < agent.open_at else DoOpen(instance, agent.next_session())
         if not session:
             return None
-        if agent.gone:
-            return agent.close_at if at < agent.close_at else DoClose(instance, session)
         ready = agent.is_ready(at)
         wake_at = agent.ready_until if ready else math.inf
         for membership in agent.memberships.values():
-            if membership.phase is Phase.OUT:
+            if membership.phase is Phase.OUT and (agent.closing or membership.look_again_at == math.inf):
                 continue
             step = membership.next(ready, at)
             if step is None and self._unread(agent, membership) and at >= membership.retry_at:
                 step = Step.LOOK
             if step is not None:
                 return self._request(membership, step)
-            for later in (membership.not_before, membership.retry_at):
+            for later in (membership.not_before, membership.retry_at, membership.look_again_at):
                 if later > at:
                     wake_at = min(wake_at, later)
+        if agent.gone:  # only now: who has no row here needs no goodbye
+            return agent.close_at if at < agent.close_at else DoClose(instance, session)
         return wake_at
 
     @staticmethod
@@ -292,6 +296,9 @@ class Watcher:
         match answer:
             case HeadcountError():
                 membership.failed(answer, asked.boot, now.boot)
+                unknown = isinstance(request, DoCommit) and isinstance(answer, OutcomeUnknown)
+                if unknown and request.group not in node.replicas:
+                    membership.doubted(now.boot)  # who watches the group sees it come
             case Refused(reason=Refusal.FENCED):
                 if isinstance(request, DoCommit) and request.by == agent.presence.session_id:
                     node.lose(agent)
@@ -349,7 +356,8 @@ class Watcher:
                 continue
             touched = agent.me.member_id in replica.touched
             concerned = everybody or agent.presence.unread is not None or membership.waits
-            if touched or (concerned and membership.phase is not Phase.OUT):
+            out = membership.phase is Phase.OUT and membership.look_again_at == math.inf
+            if touched or (concerned and not out):
                 found.append((agent, membership))
         return found
 

@@ -149,6 +149,9 @@ class Outage:
         self.since = now
         return OutageBegan(error)
 
+    def fails(self, hand: str) -> bool:
+        return hand in self._failing
+
     def served(self, hand: str, now: Seconds) -> OutageEnded | None:
         self._failing.discard(hand)
         if self.since is None or self._failing:
