@@ -122,7 +122,8 @@ class View(Mapping[str, Member]):
     def up(self) -> tuple[Member, ...]:
         """The members that are here: up or suspect, not forced down. Sorted by member_id."""
         if self._up is None:
-            self._up = tuple(self._members[m] for m in sorted(self._members) if self._members[m].present)
+            found = map(self._members.__getitem__, sorted(self._members))
+            self._up = tuple(member for member in found if member.present)
         return self._up
 
     def __getitem__(self, member_id: str) -> Member:

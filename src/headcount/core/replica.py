@@ -13,7 +13,7 @@ Members are made from rows when somebody looks at them: a group of ten thousand 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 from headcount.core import leadership
 from headcount.model import (
@@ -61,18 +61,33 @@ def member_of(group: str, member_id: str, rows: Iterable[Row], mark: Mark | None
 
 
 class Roll(Mapping[str, Member]):
-    """The members of one view, each made when it is first looked at."""
+    """The members of one view, each made when it is first looked at; or taken from an earlier view, if
+    nothing has happened to it since."""
 
-    __slots__ = ("_group", "_made", "_marks", "_rows")
+    __slots__ = ("_earlier", "_group", "_made", "_marks", "_rows", "_touched")
 
     def __init__(self, group: str, rows: Index, marks: Mapping[str, Mark]) -> None:
         self._group = group
         self._rows = rows
         self._marks = marks
         self._made: dict[str, Member] = {}
+        self._earlier: Mapping[str, Member] = {}
+        self._touched: Set[str] = frozenset()
+        """Of which members the earlier ones are no longer true."""
+
+    def follow(self, before: Roll, touched: Set[str]) -> None:
+        """Take over what was made for the view before this one, or for the one before that, if more."""
+        if len(before._made) >= len(before._earlier):
+            self._earlier, self._touched = before._made, touched
+        elif len(before._touched) < len(before._earlier) // 2:
+            self._earlier, self._touched = before._earlier, before._touched | touched
 
     def __getitem__(self, member_id: str) -> Member:
         made = self._made.get(member_id)
+        if made is None and member_id not in self._touched:
+            made = self._earlier.get(member_id)
+            if made is not None:
+                self._made[member_id] = made
         if made is None:
             rows, mark = self._rows.get(member_id, ()), self._marks.get(member_id)
             if not rows and mark is None:
@@ -98,6 +113,7 @@ class Replica:
         """When the read left whose answer we hold."""
         self.view: View | None = None
         self._shown: View | None = None
+        self._roll: Roll | None = None
         self.leader: Row | None = None
         self.claims: dict[str, Claim] = {}
         self.touched: set[str] = set()
@@ -161,7 +177,7 @@ class Replica:
         """The store says that there is no such group (any more)."""
         self.missing = True
         self.asked_at = max(self.asked_at, asked_at)
-        gone, self.view, self.leader = self.view, None, None
+        gone, self.view, self.leader, self._roll = self.view, None, None, None
         self._rows, self._marks, self.claims, self._index = {}, {}, {}, {}
         self._suspects = set()
         if gone is None:
@@ -213,7 +229,10 @@ class Replica:
     def _turn(self, revision: Revision, touched: set[str], *, resync: bool) -> list[Change]:
         """Make the next view, and take the old one from it."""
         old, seat = self._shown, _seat(self.leader)
-        roll = Roll(self.group, self._index, self._marks)
+        roll, before = Roll(self.group, self._index, self._marks), self._roll
+        if before is not None:
+            roll.follow(before, touched)
+        self._roll = roll
         self._read_leader()
         self._confirmed = [max(self.asked_at, self._confirmed[0])]
         self.view = self._shown = view = View(
