@@ -47,7 +47,9 @@ def test_a_store_that_stands_still_kills_nobody(town: Town, ends: tuple[str, ...
     lives = {row.key: row.incarnation for row in town.snapshot().rows}
     assert len(lives) == CROWD
     with blocked(town, *ends):
+        number = town.ticking.tick().number
         time.sleep(2 * TTL)  # how long it is blocked is the point
+        assert (town.ticking.tick().number == number) == ("-beats" in ends), "the clock stands, or goes on"
         released = time.time()
         seen = crowd.heard
 
