@@ -105,6 +105,7 @@ def _fades(run: Run) -> float:
     found = threading.Event()
     with headcount.connect(with_options(url.partition("?")[0], mode="ticks"), ttl=ttl) as c:
         c.set_notifier_func("town", lambda change: found.set() if change.kind == "down" else None)
+        time.sleep(ttl / 3 + 2 * interval)  # the watcher moves the clock from its first beat on
         raw.open_session(session_of("gone", ttl))
         raw.commit("town", [enter_of("gone", ttl)], by=session_of("gone").id)
         began = time.monotonic()
