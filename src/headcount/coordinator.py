@@ -174,6 +174,10 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             raise Closed("the coordinator was closed while it joined")
         if in_time and hub.fatal is not None:
             raise hub.fatal
+        if in_time:
+            raise NotJoined(
+                f"group {membership.group!r} was left, by another thread, while this one joined it"
+            )
         raise hub.unavailable(self.timeout)
 
     def leave_group(self, group_id: str) -> None:
@@ -228,9 +232,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         self._poke()
 
         def published() -> bool:
-            return all(
-                m.error is not None or m.desired is None or (m.ours and _has(m, value)) for m in chosen
-            )
+            return all(m.error is not None or m.desired is None or (m.ours and _published(m)) for m in chosen)
 
         if not hub.wait_until(published, self.timeout, of=agent):
             raise hub.unavailable(self.timeout)
@@ -459,8 +461,11 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             )
 
 
-def _has(membership: Membership, capabilities: bytes) -> bool:
-    return membership.row is not None and membership.row.capabilities == capabilities
+def _published(membership: Membership) -> bool:
+    """Whether its row has the capabilities that are wanted by now: those of this call, or of a later one by
+    another thread, which has taken their place before they were written."""
+    row, desired = membership.row, membership.desired
+    return row is not None and desired is not None and row.capabilities == desired.capabilities
 
 
 def _seconds(value: object) -> bool:

@@ -200,12 +200,17 @@ def test_a_fork_while_every_lock_is_busy_hangs_no_child(url: str) -> None:
         group = ann.join_group("workers", create=True)
         stop = threading.Event()
 
+        faults = []
+
         def hammer():
             n = 0
-            while not stop.is_set():
-                n += 1
-                ann.update_capabilities(b"%d" % n)
-                ann.health()
+            try:
+                while not stop.is_set():
+                    n += 1
+                    ann.update_capabilities(b"%d" % n)
+                    ann.health()
+            except BaseException as error:
+                faults.append(error)
 
         threads = [threading.Thread(target=hammer) for _ in range(4)]
         for thread in threads:
@@ -227,6 +232,7 @@ def test_a_fork_while_every_lock_is_busy_hangs_no_child(url: str) -> None:
             stop.set()
             for thread in threads:
                 thread.join()
+        assert not faults, faults
         ann.close()
         """,
         url,

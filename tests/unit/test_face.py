@@ -252,6 +252,29 @@ def test_a_call_of_ones_own_is_seen_by_the_next(connect: Connect) -> None:
     assert len(group.view()) == 0
 
 
+def test_threads_that_publish_at_once_do_not_wait_for_what_was_replaced(connect: Connect) -> None:
+    """One call's capabilities take the place of another's before these are written. Both have done what was
+    asked for, the one just before the other; neither waits for what will never be there."""
+    ann = connect("ann", timeout=5.0)
+    ann.join_group("workers", create=True)
+    faults: list[BaseException] = []
+
+    def publish(n: int) -> None:
+        try:
+            for turn in range(100):
+                ann.update_capabilities(b"%d of %d" % (turn, n))
+        except headcount.HeadcountError as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=publish, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(3 * SOON)
+    assert faults == []
+    assert ann.get_member_capabilities("workers", "ann").startswith(b"99 of ")
+
+
 def test_is_up_of_a_stranger_is_false_and_never_raises(connect: Connect) -> None:
     """Whatever it is asked about, even what could be no id at all."""
     ann = connect("ann")
