@@ -20,7 +20,7 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
-from bench.harness import Figure, Line, Run
+from bench.harness import Line, Run
 
 QUESTIONS = ("view", "commit", "beat", "notice", "crowd", "failover", "death", "idle", "memory")
 
@@ -124,5 +124,3 @@ def _keep(answers: dict[str, list[Line]], options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     main()
-
-__all__ = ["Figure", "main", "table"]

@@ -27,14 +27,14 @@ GOAL = 60.0
 
 
 def measure(run: Run) -> Iterator[Line]:
-    rounds = run.size(60 * run.repeat, 5)
-    with_pipe = _in_sqlite(run, rounds)
+    rounds = run.size(30 * run.repeat, 5)
+    between = _in_sqlite(run, rounds)
     in_one = _in_memory(run, rounds)
     for work in KINDS:
         for part, name in ((0.5, "p50"), (0.99, "p99")):
             figures = {
                 store: shares(ours[work], raw, part, MILLI)
-                for store, (ours, raw) in (("memory", in_one), ("sqlite", with_pipe))
+                for store, (ours, raw) in (("memory", in_one), ("sqlite", between))
             }
             limit = "an INSERT seen by polling; in memory a condition"
             goal = GOAL if part == 0.5 else None
