@@ -34,6 +34,7 @@ from headcount.errors import (
     Forked,
     GroupNotFound,
     MemberNotFound,
+    MemberTaken,
     NotJoined,
     nearest,
 )
@@ -177,6 +178,11 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         if in_time:
             raise NotJoined(
                 f"group {membership.group!r} was left, by another thread, while this one joined it"
+            )
+        if self._settings.on_conflict == "wait" and hub.node.outage.since is None:
+            raise MemberTaken(
+                f"{self.member_id!r} in group {membership.group!r} is still a living member, after a wait "
+                f"of {self.timeout:g} s: wait longer, or choose another member_id"
             )
         raise hub.unavailable(self.timeout)
 

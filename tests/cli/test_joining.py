@@ -129,6 +129,19 @@ def test_with_fail_the_second_one_is_refused(join):
     assert json.loads(second.stderr.splitlines()[-1])["error"] == "MemberTaken" and "pid" not in second.stdout
 
 
+def test_with_wait_the_second_one_waits_its_turn(join):
+    """As long as it takes, or as --timeout says; and a wait in vain is no fault of the store."""
+    first = join("--", *SHOW_PID)
+    pid_of(first)
+    vain = join("--on-conflict", "wait", "--timeout", "0.5", "--", *SHOW_PID)
+    assert vain.ends() == 6 and "still a living member" in vain.stderr
+    waiting = join("--on-conflict", "wait", "--", *SHOW_PID)
+    time.sleep(1)
+    assert waiting.process.poll() is None and "pid" not in waiting.stdout
+    first.send(signal.SIGTERM)
+    pid_of(waiting)
+
+
 def test_an_expelled_member_takes_its_command_along(shell, join, gone):
     running = join("--", *SHOW_PID)
     pid = pid_of(running)

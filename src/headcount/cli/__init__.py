@@ -76,6 +76,10 @@ PLAIN = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 """Whether colour is unwelcome even on a terminal (no-color.org)."""
 
 
+class NobodyReads(Exception):
+    """Whoever read our output has gone."""
+
+
 class Headcount(click.Group):
     """Imports a command when it is asked for, and turns every end into an exit code."""
 
@@ -102,6 +106,12 @@ class Headcount(click.Group):
             raise click.UsageError(f"There is no command {shown(args[0])!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise NobodyReads from error  # click would make it a 1, which means something else here
+
     def main(  # type: ignore[override]  # standalone_mode is gone: it always exits
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
@@ -124,8 +134,8 @@ class Headcount(click.Group):
             code = _failed(error, as_json)
         except (KeyboardInterrupt, click.Abort):
             code = 130
-        except BrokenPipeError:
-            # Whoever read our output has gone. What is still buffered must not raise at the exit.
+        except (NobodyReads, BrokenPipeError):
+            # What is still buffered must not raise at the exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 141
         sys.exit(code if isinstance(code, int) else 0)

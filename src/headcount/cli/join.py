@@ -29,7 +29,7 @@ def member_options(command: F) -> F:
         click.option(
             "--on-conflict", type=click.Choice(CONFLICTS), default=None,
             help="If another process of this host is MEMBER: take its place (take_over, the default), fail, "
-            "wait until it has gone, or share the name.",
+            "wait until it has gone (for as long as --timeout says, if it does), or share the name.",
         ),
         click.option(
             "--ttl", type=SECONDS, metavar="SECONDS", default=None,

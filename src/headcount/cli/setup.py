@@ -26,6 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 NOBODY = "observer"
 """Stands where a member_id would, so that none is taken from the environment; never written anywhere."""
 
+TIMEOUT = 10.0
+
 LONG_TTL = 86_400.0
 """Seconds. Who opens no session has no use for a ttl; this one is long enough for every store."""
 
@@ -36,8 +38,13 @@ class Setup:
 
     url: str | None = None
     namespace: str | None = None
-    timeout: float = 10.0
+    given_timeout: float | None = None
     json: bool = False
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that each call to the store may take."""
+        return TIMEOUT if self.given_timeout is None else self.given_timeout
 
     def where(self) -> str:
         """The store's URL. Without one, the user's own file; said, so that nobody has to guess."""
@@ -66,7 +73,9 @@ class Setup:
 
     def coordinator(self, **more: Any) -> Coordinator:
         """A member's coordinator, not yet connected."""
-        return Coordinator(self.where(), namespace=self.namespace, timeout=self.timeout, **more)
+        # Who waits for a name to become free has not said for how long, unless --timeout does.
+        timeout = self.given_timeout if more.get("on_conflict") == "wait" else self.timeout
+        return Coordinator(self.where(), namespace=self.namespace, timeout=timeout, **more)
 
     @contextmanager
     def observer(self, *, ttl: float = LONG_TTL) -> Iterator[Coordinator]:
@@ -125,7 +134,8 @@ def common_options(command: F) -> F:
             help="Answer in JSON; errors too, on stderr.",
         ),
         click.option(
-            "--timeout", type=SECONDS, metavar="SECONDS", default=None, expose_value=False, callback=_keep,
+            "--timeout", "given_timeout", type=SECONDS, metavar="SECONDS", default=None,
+            expose_value=False, callback=_keep,
             help="How long to wait for the store (10 s).",
         ),
         click.option(
