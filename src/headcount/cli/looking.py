@@ -77,6 +77,14 @@ def look(setup: Setup, store: Store, group: str) -> View:
     return replica.view
 
 
+def check_there(setup: Setup, store: Store, group: str) -> None:
+    """Raise `GroupNotFound` if there is no such group."""
+    try:
+        patiently(setup, lambda: store.read(group, only=()))
+    except GroupNotFound:
+        raise missing(store, group) from None
+
+
 def missing(store: Store, group: str) -> GroupNotFound:
     near = nearest(group, store.groups()) or "."
     return GroupNotFound(

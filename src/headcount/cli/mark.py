@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from headcount.cli.looking import look, opened
+from headcount.cli.looking import check_there, look, opened
 from headcount.cli.setup import Setup, common_options, pass_setup
 from headcount.cli.text import marks, put, shown
 from headcount.errors import nearest
@@ -53,6 +53,8 @@ def command(
         raise click.UsageError(
             'Say what: --disabled "a reason", --enabled, --forced-down, --expelled, or the --no- form of one.'
         )
+    with opened(setup) as store:
+        check_there(setup, store, group)
     with setup.observer() as coordinator:
         coordinator.group(group).mark(member, fenced=fenced, **said)
     with opened(setup) as store:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from headcount.cli.looking import STILL
+from headcount.cli.looking import STILL, check_there, opened
 from headcount.cli.setup import Setup, common_options, pass_setup
 from headcount.cli.text import as_dict, capabilities, clock, marks, put, shown
 from headcount.model import Change, Kind, View
@@ -40,7 +40,7 @@ def command(setup: Setup, group: str) -> None:
     were here at the beginning have "initial": true.
     """
     signal.signal(signal.SIGTERM, _stop)
-    with setup.observer(ttl=_long_enough(setup)) as coordinator:
+    with setup.observer(ttl=_long_enough(setup, group)) as coordinator:
         watched = coordinator.group(group)
         first = watched.view()
         with watched.changes() as changes:
@@ -55,16 +55,13 @@ def command(setup: Setup, group: str) -> None:
                     _tell(setup, change, first)
 
 
-def _long_enough(setup: Setup) -> float:
+def _long_enough(setup: Setup, group: str) -> float:
     """A ttl for our own session: who watches may have to tick, and so takes part in beating."""
-    store = setup.store()
-    try:
+    with opened(setup) as store:
+        check_there(setup, store, group)
         if not isinstance(store, TickingStore) or store.guarantees.expiry != "ticks":
             return TTL
-        store.open()
         return max(TTL, STILL * store.tick().interval)
-    finally:
-        store.close()
 
 
 def _tell(setup: Setup, change: Change, first: View) -> None:
