@@ -167,7 +167,7 @@ def stop(town: Town, gone: list[Process], *, extra: float = 0.0) -> Script:
     for process in gone:
         process.crash()
     connected = town.well
-    bound = 0.0
+    bound = 5.0 + extra  # an observer has no rows, but may have ticked
     for _, row in rows:
         if town.mode == "ticks":
             ticks = math.ceil(row.ttl / town.interval - 1e-9) + 1
@@ -380,6 +380,12 @@ def pause(town: Town) -> Script:
         process = leads[0] if leads and rng.random() < 0.6 else some(town)
         between = rng.choice(("", "asked", "answer"))
         town.world.faults[f"pause {between or 'anywhere'}"] += 1
+        if leads and process is leads[0] and between == "answer" and rng.random() < 0.5:
+            presence = leads[1].presence  # it wakes when its trust has run out, with a good answer at hand
+            left = presence.ttl - presence.beat_every - 0.3
+            process.pause(left + rng.random() * presence.beat_every, between=between)
+            yield 2 * presence.ttl
+            continue
         process.pause(
             rng.uniform(0.3, 2.5) * max(town.ttls), between=between, hand=rng.choice(("heart", "watcher"))
         )
@@ -410,13 +416,25 @@ def hung_watcher(town: Town) -> Script:
     process, agent, membership = leads
     world.faults["hung watcher"] += 1
     process.hang(process.watcher, rng.uniform(1.2, 4) * agent.presence.ttl)
-    yield rng.uniform(0, agent.presence.ttl)
     what = rng.choice(("disable", "forced", "expel", "forget", "takeover"))
     world.faults["marks"] += 1
+    if rng.random() < 0.5:
+        extremes(town, process)
+        yield from after_a_beat(town, agent)
+    else:
+        yield rng.uniform(0, agent.presence.ttl)
     _take_away(town, membership.group, agent.me.member_id, what, process)
     yield 3 * agent.presence.ttl
     town.mark(membership.group, agent.me.member_id)
     yield 1.0
+
+
+def after_a_beat(town: Town, agent: Agent) -> Script:
+    """Wait until the instant after a beat of this session was taken."""
+    seen = town.truth.taken.get(agent.presence.session_id, 0.0)
+    until = town.world.now + 2 * agent.presence.beat_every
+    while town.truth.taken.get(agent.presence.session_id, 0.0) == seen and town.world.now < until:
+        yield 0.002
 
 
 def _take_away(town: Town, group: str, member_id: str, what: str, process: Process) -> None:
@@ -531,6 +549,29 @@ def _led_without(town: Town, gone: list[Process], promise: str) -> None:
         if able and (leader is None or town.owner(leader.session) in gone):
             raise town.world.broken(promise, f"nobody leads {group}, where {able[0].key} could: {leader}")
         town.world.kept[promise] += bool(able)
+
+
+@scene
+def mass_death(town: Town) -> Script:
+    """More than the guard lets go have died: it holds them, and lets them go one after the other."""
+    world, rng = town.world, town.world.rng
+    if town.mode != "ticks" or rng.random() < 0.6:
+        return
+    plenty = [p for p in town.well if any(a.me.member_id and a.memberships for a in p.agents)]
+    rng.shuffle(plenty)
+    gone: list[Process] = []
+    while len(plenty) > 1 and sum(len(p.agents) for p in gone) < 4:
+        gone.append(plenty.pop())
+    world.faults["mass death"] += 1
+    sessions = [a.presence.session_id for p in gone for a in p.agents if a.me.member_id]
+    for process in gone:
+        process.crash()
+    windows = max(1, len(sessions) - 2)  # one in each, until so few are left that they all may go
+    yield windows * 30.0 * 1.1 + 2 * max(town.ttls) + 10
+    held = [s for s in sessions if s and town.server.alive(s)]
+    if held:
+        raise world.broken("completeness", f"the guard does not let the dead go: {held}")
+    world.kept["the guard lets go"] += 1
 
 
 @scene
@@ -770,34 +811,109 @@ def not_ready(team: Town) -> Script:
     yield 1.0
 
 
+def extremes(town: Town, slow: Process) -> None:
+    """One clock as slow as it may be, all others as fast as they may be."""
+    for process in town.well:
+        process.clock.run_at(1 - DRIFT if process is slow else 1 + DRIFT)
+    town.server_clock.run_at(1 + DRIFT)
+
+
+def victim(town: Town) -> tuple[Process, Agent, Membership] | None:
+    """A leader that does not tick, of the longest ttl that there is."""
+    ticker = town.ticker()
+    found = [town.leader(group) for group in town.groups]
+    able = [f for f in found if f and f[0].healthy and f[2].following and f[0] is not ticker]
+    return max(able, key=lambda f: f[1].presence.ttl, default=None)
+
+
 @scene
 def sniper(town: Town) -> Script:
     """The worst that can happen to a leader: its clock is slow, all others are fast, and it is cut off
-    by the instant at which a beat of its was taken at the very end of a tick."""
-    world = town.world
-    leads = a_leader(town)
-    if leads is None:
+    by the instant at which a beat of its was taken at the very end of a tick; the answer may be slow."""
+    world, rng = town.world, town.world.rng
+    found = victim(town)
+    if found is None:
         return
-    leader, agent, _ = leads
+    leader, agent, _ = found
     world.faults["cut off at the end of a tick"] += 1
-    for process in town.well:
-        process.clock.run_at(1 - DRIFT if process is leader else 1 + DRIFT)
-    town.server_clock.run_at(1 + DRIFT)
+    extremes(town, leader)
+    town.weather, slow, town.bell_slow = Weather((0.0002, 0.0004)), town.bell_slow, 0.001
+    if rng.random() < 0.4:
+        world.faults["slow answers"] += 1
+        town.slow_answers = (leader, leader.patience * 0.9)
     struck = False
 
     def strike(session: str) -> None:
         nonlocal struck
         since = town.server_clock.moment().wall - town.server.clock_row.ticked_at
-        late = town.mode == "sessions" or 0.8 * town.interval < since
+        late = town.mode == "sessions" or 0.9 * town.interval < since
         if session == agent.presence.session_id and late and not struck:
             struck = True
-            town.cut(leader)
+            world.after(0.0, _cut_after_answer, town, leader)
 
     town.truth.on_beat.append(strike)
-    yield 12.0 * agent.presence.beat_every
+    began = world.now
+    while not struck and world.now - began < 12 * agent.presence.beat_every:
+        yield from _beat_at_the_end(town, leader)
     town.truth.on_beat.remove(strike)
     if not struck:
         town.cut(leader)
+    yield 2 * agent.presence.ttl
+    leader.cut = False
+    town.weather, town.bell_slow, town.slow_answers = town.calm_weather, slow, None
+    yield 1.0
+
+
+def _cut_after_answer(town: Town, leader: Process) -> None:
+    """Nothing more is sent; what is on its way back arrives."""
+    town.cut(leader)
+    leader.hears = True
+
+
+def _beat_at_the_end(town: Town, leader: Process) -> Script:
+    """Keep the leader's heart until just before the ticker moves on."""
+    ticker = town.ticker()
+    if ticker is None or town.mode == "sessions":
+        yield 0.1
+        return
+    at = ticker.clock.true(ticker.node.clock.advance_at(ticker.node.by_session))
+    wait = at - town.world.now - 0.0015
+    if not 0 < wait < 2 * town.interval:
+        yield 0.05
+        return
+    if leader.heart.idle is not None:
+        leader.hang(leader.heart, wait)
+    yield wait + 0.01
+
+
+@scene
+def old_beat(town: Town) -> Script:
+    """A beat is kept waiting inside the store while later ones are taken; then its sender is cut off, and
+    the old one gets its turn last of all, with the tick that it read when it came."""
+    found = victim(town)
+    if town.mode != "ticks" or found is None:
+        return
+    leader, agent, _ = found
+    extremes(town, leader)
+    town.world.faults["an old beat lands last"] += 1
+    town.keep_inside = leader
+    began, taken = town.world.now, 0
+
+    def count(session: str) -> None:
+        nonlocal taken
+        if session == agent.presence.session_id and town.inside:
+            taken += 1
+            if taken == 2:
+                town.cut(leader)
+                for flight in town.inside:
+                    town.world.after(0.001, town.carry_out, flight)
+                town.inside = []
+
+    town.truth.on_beat.append(count)
+    while taken < 2 and town.world.now - began < 2 * agent.presence.ttl:
+        yield 0.1
+    town.truth.on_beat.remove(count)
+    town.keep_inside = None
     yield 2 * agent.presence.ttl
     leader.cut = False
     yield 1.0

@@ -88,7 +88,7 @@ class Hand:
     def __init__(self, process: Process, name: str, core: Any) -> None:
         self.process = process
         self.name = name
-        self.core: Heart | Watcher | Any = core
+        self.core = core
         self.other: Hand = self
         self.hung = False
         self.token = 0
@@ -265,9 +265,13 @@ class Process:
         self.wanted: dict[tuple[str, str], Desired] = {}
         """By instance and group: what the application asked for and has not taken back."""
         self.terms: dict[tuple[str, str], TermState] = {}
+        self.trust: dict[TermState, float] = {}
+        """Our terms, and until when each was trusted when we last looked."""
         self.led: dict[str, None] = {}
         self.told: list[ToldSelf] = []
         self.dead = self.paused = self.cut = self.closing = False
+        self.hears = False
+        """Cut off, but what is on its way back still arrives."""
         self.died_at = math.inf
         self.trip, self.trip_hand, self.trip_for = "", "", 0.0
         self.eyes = Eyes(self, town.truth)

@@ -334,10 +334,23 @@ class Truth:
     def terms(self, process: Process) -> None:
         """Of all terms of a group, at most one is trusted at any instant of true time. Between events
         trust can only end, so it is enough to look after each event that can give or extend it."""
+        for term, until in process.trust.items():
+            if term.over is None and not process.clock.frozen:
+                self._not_again(process, term, until)
         for group in process.led:
             found = self._open_terms.get(group, ())
             if len(found) > 1:
                 self._one(group)
+
+    def _not_again(self, process: Process, term: TermState, until: float) -> None:
+        """Trust that has run out once does not come back to the same term."""
+        now = process.clock.moment()
+        if term.trusted(now):
+            if now.boot >= until:
+                raise self.world.broken(
+                    "one leader", f"{process.name} trusts its term in {term.group} again, which was over"
+                )
+            process.trust[term] = term.trusted_until()
 
     def _one(self, group: str) -> None:
         kept = [(p, t) for p, t in self._open_terms[group] if t.over is None and not p.dead]
@@ -374,6 +387,7 @@ class Eyes:
             if term is not None and term is not process.terms.get((membership.me.instance, membership.group)):
                 process.terms[membership.me.instance, membership.group] = term
                 process.led.setdefault(membership.group)
+                process.trust[term] = term.trusted_until()
                 self._truth.term(process, term)
         if process.led:
             self._truth.terms(process)

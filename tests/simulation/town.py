@@ -98,6 +98,10 @@ class Town:
         self.processes: list[Process] = []
         self.plans: list[Plan] = []
         self.held: list[tuple[Callable[[Flight], bool], float]] = []
+        self.slow_answers: tuple[Process, float] | None = None
+        self.keep_inside: Process | None = None
+        """The next beat of this process is kept waiting inside the store."""
+        self.inside: list[Flight] = []
         self.choked: dict[str, None] = {}
         self.deaf = False
         self.bustle = False
@@ -237,7 +241,13 @@ class Town:
 
     def arrive(self, flight: Flight) -> None:
         world = self.world
-        if flight.hand.process.cut:
+        process = flight.hand.process
+        if process.cut:
+            world.at(max(world.now, flight.until), flight.hand.give_up, flight)
+        elif process is self.keep_inside and isinstance(flight.request, DoBeat):
+            self.keep_inside = None
+            flight.doubt, flight.came_in = True, (world.now, self.server.clock_row)
+            self.inside.append(flight)
             world.at(max(world.now, flight.until), flight.hand.give_up, flight)
         elif flight.kind in self.choked:
             flight.doubt = True
@@ -255,9 +265,12 @@ class Town:
         answer = process.client.carry_out(flight.request)
         process.client.arrived = None
         delay = self.delay()
+        if self.slow_answers is not None and self.slow_answers[0] is process:
+            delay += self.slow_answers[1]
         if delay > 0.05:
             world.faults["answer delay"] += 1
-        lost = process.cut or (weather.answer_lost and world.rng.random() < weather.answer_lost)
+        deaf = process.cut and not process.hears
+        lost = deaf or (weather.answer_lost and world.rng.random() < weather.answer_lost)
         if lost:
             if flight.kind == "commit":
                 world.faults["ambiguous commit"] += 1
@@ -293,7 +306,7 @@ class Town:
         self.world.note("cut off", process.name)
         if self.mode == "sessions":
             self.world.faults["suspended"] += 1
-        process.cut = True
+        process.cut, process.hears = True, False
 
     # ── the operators ──
 
@@ -341,9 +354,10 @@ class Town:
     def heal(self) -> None:
         """Everything that was broken is repaired, and whoever is paused goes on."""
         self.weather, self.held, self.bustle = self.calm_weather, [], False
+        self.slow_answers, self.keep_inside, self.inside = None, None, []
         self.flow()
         for process in self.living:
-            process.cut = False
+            process.cut = process.hears = False
             process.client.reachable = True
             process.trip = ""
             for hand in (process.heart, process.watcher):
