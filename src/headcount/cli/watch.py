@@ -25,7 +25,9 @@ COLOURS = {
     Kind.MARKED: "magenta",
     Kind.DEGRADED: "yellow",
 }
-TTL = 15.0
+TTL = 3.0
+"""Seconds, for the session of our own. Only from its beats do we hear the store's clock: with a long ttl,
+whoever dies just when we come would be seen dead late, if nobody else is there to tick."""
 
 
 @click.command()
