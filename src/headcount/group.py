@@ -263,7 +263,9 @@ class Group:
                 hub.node.follow(membership, moment())  # we may lead already, and need not wait
                 hub.node.watcher.poke(self._coordinator._require_agent())
             try:
-                yield Term(hub, self._await_term(hub, membership, timeout, until))
+                term = Term(hub, self._await_term(hub, membership, timeout, until))
+                membership.inside = True
+                yield term
             finally:
                 if not hub.forked:  # what the parent leads is not the child's to give up
                     with hub.lock:

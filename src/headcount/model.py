@@ -197,10 +197,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store gave: the ttl it will keep to, and a margin where it needs a wider one."""
+    """What the store gave: the ttl it will keep to, a margin where it needs a wider one, and the tick at
+    which the session began, where the store has ticks."""
 
     ttl: Seconds
     margin: Seconds | None = None
+    tick: Tick | None = None
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):

@@ -74,10 +74,13 @@ def test_the_commands_run_in_the_order_of_the_page(tmp_path):
 def test_what_is_installed_works_alone(tmp_path):
     """An installation from the checkout has all that the library needs, the SQL among it."""
     uv = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
-    quiet = {"cwd": ROOT, "check": True, "capture_output": True, "timeout": 110}
-    subprocess.run([uv, "venv", "--quiet", str(tmp_path / "env")], **quiet)
+
+    def run(*command: str) -> None:
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=110)
+
+    run(uv, "venv", "--quiet", str(tmp_path / "env"))
     python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), "."], **quiet)
+    run(uv, "pip", "install", "--quiet", "--python", str(python), ".")
     (tmp_path / "program.py").write_text(PYTHON[0])
     done = subprocess.run(
         [str(python), "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60

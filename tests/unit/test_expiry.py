@@ -154,7 +154,24 @@ def test_who_has_a_role_beats_every_interval():
     clock = heard(5, 100.0)
 
     assert clock.beat_at({"u"}, beaten_at=100.0) == 101.0
-    assert clock.beat_at({"x"}, beaten_at=100.0) == math.inf
+
+
+def test_who_is_new_looks_after_three_intervals_whether_anybody_ticks():
+    """Else, with a long ttl and nobody else there, a death just then would be noticed a beat late."""
+    clock = heard(5, 100.0)
+    assert clock.beat_at({"x"}, beaten_at=100.0) == 103.0
+    assert clock.beat_at({"x"}, beaten_at=103.0) == 104.0
+
+    clock.heard(tick(6), 103.0)
+    assert clock.beat_at({"x"}, beaten_at=103.0) == math.inf
+
+
+def test_who_is_new_and_hears_of_no_ticker_ticks_after_one_interval():
+    """The first on a store that was just made, or the only one that is left."""
+    clock = Clock()
+    clock.heard(Tick(epoch=1, number=1), 100.0, beaten=True)
+
+    assert clock.advance_at({"x"}) == 101.0
 
 
 def test_a_beat_that_does_not_serve_is_not_repeated_at_once():

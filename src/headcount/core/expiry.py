@@ -15,7 +15,7 @@ The tick's row names them:
     ticker        beats once in every tick, and moves it after one interval
     two standbys  beat every interval, and step in after two and three
     all others    see the number in the answers to their beats, and step in when it has fallen
-                  three ticks behind what their own clock expects
+                  three ticks behind what their own clock expects; who is new looks after three
 
 The guard. When many sessions are overdue at once, the fault is more likely to be in the store or the
 network than in all of them. `judge` says how many of the overdue may be fenced now; the others are
@@ -62,6 +62,8 @@ class Clock:
         self._served: tuple[int, int] | None = None
         self._heard: tuple[int, int, float] | None = None
         self._behind = 0.0
+        self._moves = False
+        """Whether we have seen the number move at all."""
 
     def heard(self, tick: Tick, now: Seconds, *, beaten: bool = False) -> None:
         """The store said "the tick is …"; `beaten` if it said so in taking a beat of ours."""
@@ -70,6 +72,7 @@ class Clock:
         self._behind = self._lag(tick, now)
         self._heard = (tick.epoch, tick.number, now)
         if self.tick is None or tick.at != self.tick.at:
+            self._moves = self.tick is not None and self.tick.epoch == tick.epoch
             self._arrived = now
         self.tick = tick
         if beaten:
@@ -126,8 +129,11 @@ class Clock:
     def beat_at(self, ours: Collection[SessionId], beaten_at: Seconds) -> float:
         """When the session that ticks for us must beat, besides for its own sake."""
         place = self.role(ours)
-        if place is None or self.tick is None:
+        if self.tick is None or (place is None and self._moves):
             return math.inf
+        if place is None:
+            # New here: does anybody tick? Who waits for its own beat to learn it may wait for long.
+            return max(self._arrived + LATE * self.tick.interval, beaten_at + self.tick.interval)
         if place == 0 and not self.served and beaten_at < self._arrived:
             return self._arrived
         return beaten_at + self.tick.interval

@@ -118,6 +118,8 @@ class Membership:
     """When to look whether a commit that we gave up has been written after all."""
     following: int = 0
     """How many of our callers want to lead."""
+    inside: bool = False
+    """Whether a caller still acts within a term, over or not: its place is not given up before it is out."""
     term: TermState | None = None
     _shares: bool = False
     _spent: Revision = 0
@@ -394,7 +396,10 @@ class Membership:
         return None if idle and standing is Standing.KEEP else [amend]
 
     def _acknowledge(self) -> Sequence[Write] | None:
-        """Give up places that were taken away from us: our terms on them have ended before this."""
+        """Give up places that were taken away from us: our terms on them have ended before this, and
+        whoever acted within one is out. If it stays, the place goes when it can no longer be trusted."""
+        if self.inside:
+            return None
         session = self.presence.session_id
         return [Vacate(claim=claim.key) for claim in self._claims if claim.session == session] or None
 

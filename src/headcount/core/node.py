@@ -99,6 +99,7 @@ class Node:
     def lead_less(self, membership: Membership) -> None:
         """One caller less: the place goes to the others."""
         membership.following = max(0, membership.following - 1)
+        membership.inside = False
         if membership.term is not None:
             membership.resign()
         if not membership.following:
@@ -108,6 +109,7 @@ class Node:
         for membership in memberships:
             membership.end_term("closed")
             membership.following = 0
+            membership.inside = False
             self.leading.pop((membership.me.instance, membership.group), None)
 
     # ── what both hands do ──

@@ -270,6 +270,8 @@ class Watcher:
             agent.opened(now.boot)
             agent.presence.opened(session, answer, asked, now)
             self._node.by_session[session.id] = agent
+            if answer.tick is not None:
+                self._node.clock.heard(answer.tick, now.boot, beaten=True)  # it counts as a beat
             self._node.heart.expect(agent.presence.next_beat)
         else:
             agent.open_failed(now.boot)

@@ -111,7 +111,8 @@ class Store(Protocol):
         ...
 
     def open_session(self, session: Session) -> Granted:
-        """Begin a session; it counts as a beat. Opening it twice under one id has no further effect."""
+        """Begin a session. It counts as a beat, and where there are ticks the answer bears the tick.
+        Opening it twice under one id has no further effect."""
         ...
 
     def close_session(self, session: SessionId) -> None:
@@ -169,5 +170,6 @@ class TickingStore(Store, Protocol):
         ...
 
     def release_guard(self) -> None:
-        """An operator's word that the overdue are dead: for one window, the guard holds nobody back."""
+        """An operator's word that the overdue are dead: for one window, the guard holds nobody back. The
+        history says so, under no group."""
         ...

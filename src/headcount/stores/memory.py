@@ -368,7 +368,7 @@ class MemoryStore:
             if session.id not in server.sessions:
                 server.sessions[session.id] = _Session(session, 0, server.wall())
             self._extend(session.id)
-            return Granted(ttl=session.ttl)
+            return Granted(ttl=session.ttl, tick=server.clock_row if server.mode == "ticks" else None)
 
     def close_session(self, session: SessionId) -> None:
         with self._held() as server:
@@ -565,6 +565,8 @@ class MemoryStore:
     def release_guard(self) -> None:
         with self._held() as server:
             server.released_until = server.clock_row.number + int(WINDOW / server.clock_row.interval)
+            entry = Entry(at=server.wall(), group="", member_id="", what="guard released")
+            server.entries[""].append((next(server.told), entry))
 
 
 class MemoryDoorbell:

@@ -312,7 +312,7 @@ class SQLiteStore:
         with self._sessions.writing() as con:
             values = (session.id, session.instance, session.host, session.process, session.ttl, time.time())
             con.execute(SQL["open_session"], values)
-        return Granted(ttl=session.ttl)
+        return Granted(ttl=session.ttl, tick=clock.tick)
 
     def close_session(self, session: SessionId) -> None:
         self._beats.tick()
@@ -416,6 +416,8 @@ class SQLiteStore:
             clock = self._beats.clock(volatile, self._beats.head())
             until = clock.number + int(WINDOW / clock.interval)
             volatile.execute(BEATS["set_clock"], clock._replace(released_until=until))
+        with self._register.writing() as con:
+            con.execute(SQL["add_history"], (time.time(), "", "", "guard released", "", 0, ""))
 
     # ── what cannot be read ──
 

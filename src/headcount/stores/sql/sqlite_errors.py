@@ -7,6 +7,7 @@ import sqlite3
 
 from headcount.errors import (
     AccessDenied,
+    ConfigError,
     HeadcountError,
     OutcomeUnknown,
     ReadOnlyStore,
@@ -76,11 +77,9 @@ def cannot_open(path: str) -> HeadcountError:
     """Why a file cannot be opened is asked of the filesystem, since SQLite does not say."""
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
-        return StoreUnavailable(
-            f"the directory {directory} does not exist: make it with `mkdir -p {directory}`"
-        )
+        return ConfigError(f"the directory {directory} does not exist: make it with `mkdir -p {directory}`")
     if os.path.isdir(path):
-        return StoreUnavailable(f"{path} is a directory: name a file in it")
+        return ConfigError(f"{path} is a directory: name a file in it")
     return AccessDenied(f"{path} cannot be opened: {_why_not(path)}")
 
 

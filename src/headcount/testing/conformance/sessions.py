@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headcount.model import Refusal, State
-from headcount.testing.conformance.harness import Harness, only_if
+from headcount.testing.conformance.harness import Harness, TickingHarness, only_if
 from headcount.testing.conformance.town import Town, amending, refused
 
 
@@ -33,6 +33,15 @@ def test_any_client_may_beat_for_a_session(harness: Harness) -> None:
     ann = Town(harness).person("ann")
 
     assert harness.store().beat([ann.session]).notices == {ann.session: 0}
+
+
+@only_if(expiry="ticks")
+def test_who_opens_a_session_hears_the_tick(harness: TickingHarness) -> None:
+    """It counts as a beat: who comes alone must be able to move the clock soon."""
+    town = Town(harness)
+    person = town.person("ann")
+
+    assert person.granted.tick == harness.hands().tick()
 
 
 @only_if(expiry="ticks")

@@ -277,6 +277,7 @@ def test_an_operator_overrules_the_guard(harness: TickingHarness) -> None:
     _let_time_go(harness)
     _sweep(harness)
     ticking(town.store).release_guard()
+    assert "guard released" in [entry.what for entry in town.store.history()]
     swept, _ = _sweep(harness, judged=0)
     assert set(swept.fenced) == {person.session for person in people}
     assert {row.state for row in town.rows().values()} == {State.DOWN}
