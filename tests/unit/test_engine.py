@@ -496,6 +496,7 @@ def test_a_store_that_fails_in_a_way_it_should_not_is_an_outage(
 
     monkeypatch.setattr(store(ann), "beat", beat)
     assert failed.wait(SOON)
+    eventually(lambda: said(caplog, "the store failed in a way it should not"), "it is logged")
     eventually(lambda: ann.health()["connected"] and group.is_up("ann"), "it goes on")
     (record,) = said(caplog, "the store failed in a way it should not")
     assert record.exc_info and record.exc_info[0] is ZeroDivisionError
