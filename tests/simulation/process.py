@@ -19,11 +19,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from headcount.core.agent import Agent
-from headcount.core.heart import Heart
 from headcount.core.leadership import TermState
 from headcount.core.membership import Desired, Identity, Membership, OnConflict, Phase
 from headcount.core.node import Node
-from headcount.core.watch import Watcher
 from headcount.core.work import (
     DoAdvance,
     DoBeat,
@@ -41,7 +39,7 @@ from headcount.core.work import (
 )
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Delta, Moment, Ring, Snapshot
-from tests.simulation.promises import Eyes
+from tests.simulation.eyes import Eyes
 from tests.simulation.server import Client
 from tests.simulation.world import HostClock
 

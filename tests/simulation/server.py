@@ -1,7 +1,7 @@
 """The store of the town: the memory store, with somebody who writes down all that truly happened.
 
 `Server` and `Client` add nothing to what `MemoryServer` and `MemoryStore` do: they call them, so that
-a bug planted there is a bug here, and tell `Truth` (in `promises`) what came of it. A beat that was
+a bug planted there is a bug here, and tell `Truth` what came of it. A beat that was
 kept waiting inside the store has read the tick when it came in, and writes its deadline when it gets
 its lock, as a statement of SQL does.
 """
@@ -27,7 +27,7 @@ from headcount.errors import HeadcountError
 from headcount.model import Beat, Granted, Session, SessionId, Tick
 from headcount.register import Ledger, replace
 from headcount.stores.memory import MemoryServer, MemoryStore
-from tests.simulation.promises import Truth
+from tests.simulation.truth import Truth
 from tests.simulation.world import HostClock
 
 

@@ -1,0 +1,98 @@
+"""What the scenes share: the list of them, the weather, and whom to strike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from headcount.core.agent import Agent
+from headcount.core.membership import Membership
+from tests.simulation.network import Weather
+from tests.simulation.process import Process
+from tests.simulation.town import Town
+from tests.simulation.world import DRIFT, Script
+
+Scene = Callable[[Town], Script]
+
+SCENES: list[Scene] = []
+
+ROUGH = Weather((0.005, 0.3), lost=0.03, answer_lost=0.03, late=0.02)
+STORM = Weather((0.001, 0.8), lost=0.15, answer_lost=0.15, late=0.1)
+
+
+def scene(found: Scene) -> Scene:
+    SCENES.append(found)
+    return found
+
+
+def weather(town: Town, *, rough: float = 0.4) -> None:
+    """Perhaps bad weather, perhaps busy people: for scenes that measure nothing by time."""
+    rng = town.world.rng
+    if rng.random() < rough:
+        town.weather = rng.choice((ROUGH, STORM))
+    town.bustle = rng.random() < 0.5
+
+
+def some(town: Town) -> Process:
+    return town.world.rng.choice(town.well)
+
+
+def a_leader(town: Town) -> tuple[Process, Agent, Membership] | None:
+    groups = list(town.groups)
+    town.world.rng.shuffle(groups)
+    for group in groups:
+        found = town.leader(group)
+        if found is not None and found[0].healthy and found[2].following:
+            return found
+    return None
+
+
+def victim(town: Town) -> tuple[Process, Agent, Membership] | None:
+    """A leader that does not tick, of the longest ttl that there is."""
+    ticker = town.ticker()
+    found = [town.leader(group) for group in town.groups]
+    able = [f for f in found if f and f[0].healthy and f[2].following and f[0] is not ticker]
+    return max(able, key=lambda f: f[1].presence.ttl, default=None)
+
+
+def extremes(town: Town, slow: Process) -> None:
+    """One clock as slow as it may be, all others as fast as they may be."""
+    for process in town.well:
+        process.clock.run_at(1 - DRIFT if process is slow else 1 + DRIFT)
+    town.server_clock.run_at(1 + DRIFT)
+
+
+def rows_of(town: Town) -> list[Any]:
+    return [row for past in town.truth.latest.values() for row in past.rows.values()]
+
+
+def rejoin(town: Town, process: Process, agent: Agent, group: str) -> None:
+    if process.runs and not process.closing:
+        seat = next(s for s in process.plan.seats if s.member_id == agent.me.member_id)
+        process.join(agent, group, follow=seat.follow, on_conflict=seat.on_conflict)
+        process.poke()
+
+
+def take_away(town: Town, group: str, member_id: str, what: str, process: Process) -> None:
+    if what == "forget":
+        town.world.faults["forget"] += 1
+        town.forget(group, member_id)
+    elif what == "takeover":
+        town.world.faults["takeover"] += 1
+        town.start(process.plan)
+    else:
+        town.mark(
+            group,
+            member_id,
+            disabled="for the simulation" if what == "disable" else None,
+            forced_down=what == "forced",
+            expelled=what == "expel",
+        )
+
+
+def after_a_beat(town: Town, agent: Agent) -> Script:
+    """Wait until the instant after a beat of this session was taken."""
+    seen = town.truth.taken.get(agent.presence.session_id, 0.0)
+    until = town.world.now + 2 * agent.presence.beat_every
+    while town.truth.taken.get(agent.presence.session_id, 0.0) == seen and town.world.now < until:
+        yield 0.002
