@@ -62,7 +62,7 @@ class Server(MemoryServer):
 
     def end(self, ended: Collection[SessionId]) -> None:
         if ended:
-            self.truth.fences([s for s in ended if s != self.closing])
+            self.truth.fences(sorted(s for s in ended if s != self.closing))
         super().end(ended)
 
 

@@ -366,7 +366,7 @@ class Watcher:
     def _rang(self, ring: Ring, asked: Moment) -> None:
         node = self._node
         node.dirty.update(node.replicas if ring.groups is None else ring.groups.keys() & node.replicas.keys())
-        for session in ring.lost & node.by_session.keys():
+        for session in sorted(ring.lost & node.by_session.keys()):  # in an order that can be repeated
             node.lose(node.by_session[session])
         if node.guarantees.recheck is None:
             for group, replica in node.replicas.items():
