@@ -17,9 +17,8 @@ import contextlib
 import logging
 import os
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from headcount import native, stores
 from headcount.core.agent import Agent
@@ -47,6 +46,7 @@ from headcount.core.work import (
     WatchAnswer,
     WatchRequest,
 )
+from headcount.engine.callers import EVERYBODY, Job, Jobs, Waiter, Waiters
 from headcount.engine.identity import boot, moment
 from headcount.engine.notifier import Listener, Notifier, Queue
 from headcount.errors import HeadcountError, StoreUnavailable
@@ -56,57 +56,6 @@ from headcount.stores.base import Doorbell, Store, TickingStore
 log = logging.getLogger("headcount")
 
 T = TypeVar("T")
-
-
-class Job(Generic[T]):
-    """One call of the application, carried out by the watcher thread. It looks before it writes, so
-    that it may be repeated while the store does not answer and its caller waits."""
-
-    def __init__(self, call: Callable[[Store], T], until: float) -> None:
-        self.call = call
-        self.until = until
-        self.not_before = 0.0
-        self.done = native.threading().Event()
-        self.given_up = False
-        self.result: T | None = None
-        self.error: BaseException | None = None
-        self._retry = Backoff(0.02, 0.5)
-
-    def run(self, store: Store) -> bool:
-        """Whether it is over."""
-        try:
-            self.result = self.call(store)
-        except ConnectionError as error:
-            self.error = error
-            self.not_before = boot() + self._retry.failed()
-            if self.not_before < self.until and not self.given_up:
-                return False
-        except Exception as error:  # noqa: BLE001 - handed to whoever asked
-            self.error = error
-        else:
-            self.error = None
-        self.done.set()
-        return True
-
-    def fail(self, error: BaseException) -> None:
-        self.error = error
-        self.done.set()
-
-
-class Waiter:
-    """Somebody who waits until something is so."""
-
-    def __init__(self, predicate: Callable[[], bool]) -> None:
-        self.predicate = predicate
-        self.event = native.threading().Event()
-
-    def ask(self) -> None:
-        if not self.event.is_set() and self.predicate():
-            self.event.set()
-
-
-EVERYBODY = ""
-"""Stands where others have a coordinator: these waiters are asked whatever moved."""
 
 
 class Hub:
@@ -124,10 +73,8 @@ class Hub:
         self.open_error: HeadcountError | None = None
         self.users = 0
         self._stopping = False
-        self._jobs: deque[Job[Any]] = deque()
-        self._waiters: dict[str, list[Waiter]] = {}
-        """By the coordinator on which it depends whether they wait on. To ask all of them each time
-        that anything has moved would cost the square of their number."""
+        self._jobs = Jobs()
+        self._waiters = Waiters()
         self._reached: tuple[bool, HeadcountError | None, HeadcountError | None] = (False, None, None)
         self._queues: dict[str, list[tuple[str, Queue]]] = {}
         self._watched: dict[str, set[str]] = {}
@@ -183,7 +130,7 @@ class Hub:
         `OutcomeUnknown` if it does not answer in time."""
         job = Job(call, boot() + timeout)
         with self.lock:
-            self._jobs.append(job)
+            self._jobs.add(job)
         self._wake(watcher=True)
         if not native.wait(job.done, timeout + 0.05):
             job.given_up = True
@@ -201,15 +148,13 @@ class Hub:
         with self.lock:
             if predicate():
                 return True
-            self._waiters.setdefault(whose, []).append(waiter)
+            self._waiters.add(waiter, whose)
         self._wake(watcher=True)
         try:
             return native.wait(waiter.event, timeout)
         finally:
             with self.lock:
-                self._waiters[whose].remove(waiter)
-                if not self._waiters[whose]:
-                    del self._waiters[whose]
+                self._waiters.remove(waiter, whose)
 
     def unavailable(self, timeout: float) -> HeadcountError:
         """The error to raise when the store did not do a thing in time."""
@@ -330,7 +275,8 @@ class Hub:
                 self.node.served("watcher", boot())
             self._after()
         if error is not None:
-            self._fail_jobs(error)
+            with self.lock:
+                self._jobs.refuse(error)
             self._watch_wake.wait(retry.failed())
             self._watch_wake.clear()
 
@@ -339,29 +285,19 @@ class Hub:
         if self.store.guarantees.expiry == "ticks" and isinstance(self.store, TickingStore):
             self.interval = self.store.tick().interval
 
-    def _fail_jobs(self, error: HeadcountError) -> None:
-        """Whoever waits for a store that cannot be opened: refusals at once, others when time is up."""
-        with self.lock:
-            waiting, self._jobs = self._jobs, deque()
-            for job in waiting:
-                if isinstance(error, ConnectionError) and boot() < job.until and not job.given_up:
-                    job.error = error
-                    self._jobs.append(job)
-                else:
-                    job.fail(error)
-
     def _watch_once(self) -> None:
-        job = self._next_job()
+        with self.lock:
+            job = self._jobs.take()
         if job is not None and not job.run(self.store):
             with self.lock:
-                self._jobs.append(job)
+                self._jobs.add(job)
         with self.lock:
             self._watch_wake.clear()
             request = self.node.watcher.next(moment())
             self._after()
-            if isinstance(request, Listen) and self._jobs:
-                soonest = min(job.not_before for job in self._jobs)
-                request = Listen(min(request.until, max(soonest, boot())), request.doorbell)
+            soonest = self._jobs.soonest()
+            if isinstance(request, Listen) and soonest is not None:
+                request = Listen(min(request.until, soonest), request.doorbell)
         if isinstance(request, Listen) and not request.doorbell:
             self._watch_wake.wait(max(0.0, request.until - boot()))
             return
@@ -370,17 +306,6 @@ class Hub:
         with self.lock:
             self.node.watcher.done(request, asked, moment(), answer)
             self._after()
-
-    def _next_job(self) -> Job[Any] | None:
-        with self.lock:
-            for _ in range(len(self._jobs)):
-                job = self._jobs.popleft()
-                if job.given_up:
-                    continue
-                if job.not_before <= boot():
-                    return job
-                self._jobs.append(job)
-        return None
 
     def _do(self, request: WatchRequest) -> WatchAnswer:
         store = self.store
@@ -414,8 +339,8 @@ class Hub:
         return self._bell.wait(max(0.0, until - boot()))
 
     def _shut(self) -> None:
-        for job in list(self._jobs):
-            job.fail(StoreUnavailable(f"{self.store.address} is being closed"))
+        with self.lock:
+            self._jobs.end(StoreUnavailable(f"{self.store.address} is being closed"))
         for close in (self._bell.close if self._bell is not None else None, self.store.close):
             if close is not None:
                 with contextlib.suppress(HeadcountError):
@@ -472,13 +397,7 @@ class Hub:
     def _ask_waiters(self) -> None:
         moved, self.node.moved = self.node.moved, set()
         before, self._reached = self._reached, (self.opened, self.open_error, self.node.outage.error)
-        if self._reached != before:
-            asked = list(self._waiters)
-        else:
-            asked = [whose for whose in (EVERYBODY, *moved) if whose in self._waiters]
-        for whose in asked:
-            for waiter in self._waiters[whose]:
-                waiter.ask()
+        self._waiters.ask(moved if self._reached == before else None)
 
     def _tell_self(self, instance: str, group: str, kind: Any) -> None:
         agent, replica = self.node.agents.get(instance), self.node.replicas.get(group)

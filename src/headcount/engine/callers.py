@@ -1,0 +1,131 @@
+"""Callers: the application's threads, which wait for the hub's and never for the store itself.
+
+Some have a call that the watcher's thread carries out for them (`Jobs`), some wait until something is so
+(`Waiters`). Both are used with the hub's lock held, but for `Job.run`, which is the call itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from headcount import native
+from headcount.core.backoff import Backoff
+from headcount.engine.identity import boot
+from headcount.errors import HeadcountError
+from headcount.stores.base import Store
+
+T = TypeVar("T")
+
+EVERYBODY = ""
+"""Stands where others have a coordinator: these waiters are asked whatever moved."""
+
+
+class Job(Generic[T]):
+    """One call of the application, carried out by the watcher thread. It looks before it writes, so
+    that it may be repeated while the store does not answer and its caller waits."""
+
+    def __init__(self, call: Callable[[Store], T], until: float) -> None:
+        self.call = call
+        self.until = until
+        self.not_before = 0.0
+        self.done = native.threading().Event()
+        self.given_up = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self._retry = Backoff(0.02, 0.5)
+
+    def run(self, store: Store) -> bool:
+        """Whether it is over."""
+        try:
+            self.result = self.call(store)
+        except ConnectionError as error:
+            self.error = error
+            self.not_before = boot() + self._retry.failed()
+            if self.not_before < self.until and not self.given_up:
+                return False
+        except Exception as error:  # noqa: BLE001 - handed to whoever asked
+            self.error = error
+        else:
+            self.error = None
+        self.done.set()
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+        self.done.set()
+
+
+class Jobs:
+    """The calls that wait for the watcher's thread, each in turn."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job[Any]] = deque()
+
+    def add(self, job: Job[Any]) -> None:
+        self._jobs.append(job)
+
+    def take(self) -> Job[Any] | None:
+        """The next one whose time has come."""
+        for _ in range(len(self._jobs)):
+            job = self._jobs.popleft()
+            if job.given_up:
+                continue
+            if job.not_before <= boot():
+                return job
+            self._jobs.append(job)
+        return None
+
+    def soonest(self) -> float | None:
+        """When there is one to carry out; None: none waits."""
+        return min((max(boot(), job.not_before) for job in self._jobs), default=None)
+
+    def refuse(self, error: HeadcountError) -> None:
+        """The store cannot be opened: whoever is refused hears it at once, others when time is up."""
+        waiting, self._jobs = self._jobs, deque()
+        for job in waiting:
+            if isinstance(error, ConnectionError) and boot() < job.until and not job.given_up:
+                job.error = error
+                self._jobs.append(job)
+            else:
+                job.fail(error)
+
+    def end(self, error: HeadcountError) -> None:
+        while self._jobs:
+            self._jobs.popleft().fail(error)
+
+
+class Waiter:
+    """Somebody who waits until something is so."""
+
+    def __init__(self, predicate: Callable[[], bool]) -> None:
+        self.predicate = predicate
+        self.event = native.threading().Event()
+
+    def ask(self) -> None:
+        if not self.event.is_set() and self.predicate():
+            self.event.set()
+
+
+class Waiters:
+    """By the coordinator on which it depends whether they wait on. To ask all of them each time that
+    anything has moved would cost the square of their number."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, list[Waiter]] = {}
+
+    def add(self, waiter: Waiter, whose: str) -> None:
+        self._waiters.setdefault(whose, []).append(waiter)
+
+    def remove(self, waiter: Waiter, whose: str) -> None:
+        self._waiters[whose].remove(waiter)
+        if not self._waiters[whose]:
+            del self._waiters[whose]
+
+    def ask(self, moved: Iterable[str] | None) -> None:
+        """Ask those of these coordinators, and those that depend on nobody; None: ask all."""
+        asked = list(self._waiters) if moved is None else [EVERYBODY, *moved]
+        for whose in asked:
+            for waiter in self._waiters.get(whose, ()):
+                waiter.ask()
