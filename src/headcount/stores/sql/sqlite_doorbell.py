@@ -3,16 +3,16 @@
 It costs about 3 µs, so that it can be asked forty times a second. It says that something was
 committed, not what; a count of changes in the register, with an index, says which groups. Sessions that
 come and go move it too, and then no group is found and the wait goes on.
+
+It waits on an event of the native `threading`. (`SimpleQueue.get(timeout=…)` of CPython 3.11 can wait for
+ever when the machine is busy and the time is up within the call.)
 """
 
 from __future__ import annotations
 
 import time
 
-# Not `queue`, and no Event of `threading`: under eventlet or gevent those are patched, and this
-# waits in a native thread. The queue in C knows nothing of either.
-from _queue import Empty, SimpleQueue
-
+from headcount import native
 from headcount.model import Ring, Seconds
 from headcount.stores.sql.sqlite_files import Link
 from headcount.stores.sql.sqlite_register import SQL
@@ -26,7 +26,7 @@ class SQLiteDoorbell:
     def __init__(self, link: Link, poll: Seconds) -> None:
         self._link = link
         self._poll = poll
-        self._woken: SimpleQueue[None] = SimpleQueue()
+        self._woken = native.threading().Event()
         self._opened = self._version = self._heard = 0
         self._link.get()
         self._begin()
@@ -42,7 +42,7 @@ class SQLiteDoorbell:
                 return Ring()
 
     def wake(self) -> None:
-        self._woken.put(None)
+        self._woken.set()
 
     def close(self) -> None:
         self._link.close()
@@ -70,10 +70,9 @@ class SQLiteDoorbell:
         ((self._heard,),) = self._link.query(SQL["changes"])
 
     def _was_woken(self, seconds: Seconds) -> bool:
-        try:
-            self._woken.get(timeout=seconds)
-            while not self._woken.empty():
-                self._woken.get(block=False)
-        except Empty:
+        """Whoever wakes us between the two lines is not missed: we return, and what is to be done is
+        looked for after that."""
+        if not self._woken.wait(seconds):
             return False
+        self._woken.clear()
         return True

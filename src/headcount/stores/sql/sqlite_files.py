@@ -21,14 +21,12 @@ import fcntl
 import os
 import sqlite3
 import time
-
-# To pause by: `time.sleep` may be patched, and this waits in native threads; see sqlite_doorbell.
-from _queue import Empty, SimpleQueue
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 from urllib.parse import quote
 
+from headcount import native
 from headcount.errors import HeadcountError, SchemaMismatch, StoreUnavailable
 from headcount.stores.sql.sqlite_errors import BUSY, cannot_open, primary, translate
 from headcount.stores.sql.statements import migrations
@@ -68,7 +66,7 @@ class Link:
         self._timeout = timeout
         self._found = found
         self._settle = settle
-        self._nobody: SimpleQueue[None] = SimpleQueue()
+        self._never = native.threading().Event()
         self._con: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
@@ -132,8 +130,7 @@ class Link:
                 except sqlite3.OperationalError as exc:
                     if primary(exc) not in BUSY or time.monotonic() >= until:
                         raise
-                with suppress(Empty):
-                    self._nobody.get(timeout=pause)
+                self._never.wait(pause)  # `time.sleep` may be patched, and this waits in a native thread
                 pause = min(1.5 * pause, LONGEST_PAUSE)
         finally:
             con.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
