@@ -6,7 +6,7 @@ from headcount.core.work import DoCommit
 from headcount.model import Enter
 from tests.simulation.network import Weather
 from tests.simulation.process import Flight, Process
-from tests.simulation.scenes.common import extremes, rejoin, scene, some, victim
+from tests.simulation.scenes.common import at_the_end_of_a_tick, extremes, rejoin, scene, some, victim
 from tests.simulation.town import Town
 from tests.simulation.world import Script
 
@@ -26,23 +26,7 @@ def sniper(town: Town) -> Script:
     if rng.random() < 0.4:
         world.faults["slow answers"] += 1
         town.slow_answers = (leader, leader.patience * 0.9)
-    struck = False
-
-    def strike(session: str) -> None:
-        nonlocal struck
-        since = town.server_clock.moment().wall - town.server.clock_row.ticked_at
-        late = town.mode == "sessions" or 0.9 * town.interval < since
-        if session == agent.presence.session_id and late and not struck:
-            struck = True
-            world.after(0.0, _cut_after_answer, town, leader)
-
-    town.truth.on_beat.append(strike)
-    began = world.now
-    while not struck and world.now - began < 12 * agent.presence.beat_every:
-        yield from _beat_at_the_end(town, leader)
-    town.truth.on_beat.remove(strike)
-    if not struck:
-        town.cut(leader)
+    yield from at_the_end_of_a_tick(town, leader, agent, lambda: _cut_after_answer(town, leader))
     yield 2 * agent.presence.ttl
     leader.cut = False
     town.weather, town.bell_slow, town.slow_answers = town.calm_weather, slow, None
@@ -53,22 +37,6 @@ def _cut_after_answer(town: Town, leader: Process) -> None:
     """Nothing more is sent; what is on its way back arrives."""
     town.cut(leader)
     leader.hears = True
-
-
-def _beat_at_the_end(town: Town, leader: Process) -> Script:
-    """Keep the leader's heart until just before the ticker moves on."""
-    ticker = town.ticker()
-    if ticker is None or town.mode == "sessions":
-        yield 0.1
-        return
-    at = ticker.clock.true(ticker.node.clock.advance_at(ticker.node.by_session))
-    wait = at - town.world.now - 0.0015
-    if not 0 < wait < 2 * town.interval:
-        yield 0.05
-        return
-    if leader.heart.idle is not None:
-        leader.hang(leader.heart, wait)
-    yield wait + 0.01
 
 
 @scene

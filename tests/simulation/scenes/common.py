@@ -90,9 +90,40 @@ def take_away(town: Town, group: str, member_id: str, what: str, process: Proces
         )
 
 
-def after_a_beat(town: Town, agent: Agent) -> Script:
-    """Wait until the instant after a beat of this session was taken."""
-    seen = town.truth.taken.get(agent.presence.session_id, 0.0)
-    until = town.world.now + 2 * agent.presence.beat_every
-    while town.truth.taken.get(agent.presence.session_id, 0.0) == seen and town.world.now < until:
-        yield 0.002
+def at_the_end_of_a_tick(town: Town, process: Process, agent: Agent, strike: Callable[[], None]) -> Script:
+    """Strike at the instant after a beat of this session was taken at the very end of a tick; after a
+    while, in any case."""
+    world = town.world
+    struck = False
+
+    def hear(session: str) -> None:
+        nonlocal struck
+        since = town.server_clock.moment().wall - town.server.clock_row.ticked_at
+        late = town.mode == "sessions" or 0.9 * town.interval < since
+        if session == agent.presence.session_id and late and not struck:
+            struck = True
+            world.after(0.0, strike)
+
+    town.truth.on_beat.append(hear)
+    began = world.now
+    while not struck and world.now - began < 12 * agent.presence.beat_every:
+        yield from _beat_at_the_end(town, process)
+    town.truth.on_beat.remove(hear)
+    if not struck:
+        strike()
+
+
+def _beat_at_the_end(town: Town, leader: Process) -> Script:
+    """Keep the leader's heart until just before the ticker moves on."""
+    ticker = town.ticker()
+    if ticker is None or town.mode == "sessions":
+        yield 0.1
+        return
+    at = ticker.clock.true(ticker.node.clock.advance_at(ticker.node.by_session))
+    wait = at - town.world.now - 0.0015
+    if not 0 < wait < 2 * town.interval:
+        yield 0.05
+        return
+    if leader.heart.idle is not None:
+        leader.hang(leader.heart, wait)
+    yield wait + 0.01

@@ -172,18 +172,18 @@ def _led_without(town: Town, gone: list[Process], promise: str) -> None:
 def mass_death(town: Town) -> Script:
     """More than the guard lets go have died: it holds them, and lets them go one after the other."""
     world, rng = town.world, town.world.rng
-    if town.mode != "ticks" or rng.random() < 0.6:
+    if town.mode != "ticks" or rng.random() < 0.75:
         return
     plenty = [p for p in town.well if any(a.me.member_id and a.memberships for a in p.agents)]
     rng.shuffle(plenty)
     gone: list[Process] = []
-    while len(plenty) > 1 and sum(len(p.agents) for p in gone) < 4:
+    while len(plenty) > 1 and sum(len(p.agents) for p in gone) < 7:
         gone.append(plenty.pop())
     world.faults["mass death"] += 1
     sessions = [a.presence.session_id for p in gone for a in p.agents if a.me.member_id]
     for process in gone:
         process.crash()
-    windows = max(1, len(sessions) - 2)  # one in each, until so few are left that they all may go
+    windows = max(2, len(sessions) - 1)  # one in each, until so few are left that they all may go
     yield windows * 30.0 * 1.1 + 2 * max(town.ttls) + 10
     held = [s for s in sessions if s and town.server.alive(s)]
     if held:

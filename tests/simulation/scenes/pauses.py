@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tests.simulation.scenes.common import a_leader, after_a_beat, extremes, scene, some, take_away, weather
+from tests.simulation.network import Weather
+from tests.simulation.scenes.common import (
+    a_leader,
+    at_the_end_of_a_tick,
+    extremes,
+    scene,
+    some,
+    take_away,
+    weather,
+)
 from tests.simulation.town import Town
 from tests.simulation.world import Script, some_rate
 
@@ -51,16 +60,24 @@ def hung_watcher(town: Town) -> Script:
         return
     process, agent, membership = leads
     world.faults["hung watcher"] += 1
-    process.hang(process.watcher, rng.uniform(1.2, 4) * agent.presence.ttl)
     what = rng.choice(("disable", "forced", "expel", "forget", "takeover"))
     world.faults["marks"] += 1
     if rng.random() < 0.5:
         extremes(town, process)
-        yield from after_a_beat(town, agent)
+        town.weather, slow, town.bell_slow = Weather((0.0002, 0.0004)), town.bell_slow, 0.001
+
+        def strike() -> None:
+            process.hang(process.watcher, 3 * agent.presence.ttl)
+            take_away(town, membership.group, agent.me.member_id, what, process)
+
+        yield from at_the_end_of_a_tick(town, process, agent, strike)
+        yield 3 * agent.presence.ttl
+        town.weather, town.bell_slow = town.calm_weather, slow
     else:
+        process.hang(process.watcher, rng.uniform(1.2, 4) * agent.presence.ttl)
         yield rng.uniform(0, agent.presence.ttl)
-    take_away(town, membership.group, agent.me.member_id, what, process)
-    yield 3 * agent.presence.ttl
+        take_away(town, membership.group, agent.me.member_id, what, process)
+        yield 3 * agent.presence.ttl
     town.mark(membership.group, agent.me.member_id)
     yield 1.0
 
