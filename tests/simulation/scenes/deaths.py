@@ -168,6 +168,11 @@ def _led_without(town: Town, gone: list[Process], promise: str) -> None:
         town.world.kept[promise] += bool(able)
 
 
+def _lives(town: Town, session: str) -> bool:
+    owner = town.owner(session)
+    return owner is not None and not owner.dead
+
+
 @scene
 def mass_death(town: Town) -> Script:
     """More than the guard lets go have died: it holds them, and lets them go one after the other."""
@@ -183,7 +188,8 @@ def mass_death(town: Town) -> Script:
     sessions = [a.presence.session_id for p in gone for a in p.agents if a.me.member_id]
     for process in gone:
         process.crash()
-    windows = max(2, len(sessions) - 1)  # one in each, until so few are left that they all may go
+    dead = [s for s, found in town.server.sessions.items() if found.had_rows and not _lives(town, s)]
+    windows = max(2, len(dead))  # one in each, until so few are left that they all may go
     yield windows * 30.0 * 1.1 + 2 * max(town.ttls) + 10
     held = [s for s in sessions if s and town.server.alive(s)]
     if held:
