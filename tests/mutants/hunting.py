@@ -1,0 +1,163 @@
+"""How a planted mistake is hunted, and the list of all that are.
+
+    Towns   simulated towns, seed after seed, until a promise breaks that this mistake is known to break
+    Law     a law of the conformance suite, for what the simulation cannot see by its nature: files and
+            locks, shards and locks of members, which no town has
+
+A mutant is a function that plants one mistake; its docstring says in a sentence what is wrong then. It
+counts as caught only by a *promise*: never by a test of the very line or constant that was changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from headcount.errors import HeadcountError
+from headcount.stores import memory
+from headcount.testing.conformance import laws
+from headcount.testing.conformance.harness import TickingHarness
+from tests.conformance.harnesses import MemoryTicks, SQLiteTicks
+from tests.mutants.planting import Planter
+from tests.mutants.scenes import SCENES
+from tests.simulation import Broken, faults, run
+
+QUIET = "idle"
+"""Played among any few scenes: some of these end at once, and towns that never wait take for ever."""
+
+SEEDS = 10
+"""So many towns are searched for a mutant, unless it says otherwise."""
+
+Mode = Literal["ticks", "sessions"]
+
+
+class Escaped(AssertionError):
+    """A planted mistake that nothing saw."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """By what a mutant was caught, where, and at which try."""
+
+    by: str
+    where: str
+    tries: int
+
+
+class Towns:
+    """Simulated towns. `promises`: any of these is the one that has to break.
+
+    `scenes`: play only these, again and again, so that what is rare in a whole town is found in a few.
+    `tombstones`: how many removals the store remembers, so that a delta cannot always be given."""
+
+    def __init__(
+        self,
+        *promises: str,
+        mode: Mode = "ticks",
+        seeds: range = range(SEEDS),
+        scenes: tuple[str, ...] = (),
+        tombstones: int = memory.TOMBSTONES,
+    ) -> None:
+        self.promises = promises
+        self.mode: Mode = mode
+        self.seeds = seeds
+        self.scenes = scenes
+        self.tombstones = tombstones
+
+    @property
+    def kind(self) -> tuple[Mode, tuple[str, ...], int]:
+        """What must be the same for two hunts to visit the same towns."""
+        return self.mode, self.scenes, self.tombstones
+
+    @property
+    def forgets(self) -> bool:
+        return self.tombstones != memory.TOMBSTONES
+
+    def town(self, seed: int) -> Broken | None:
+        """What breaks in one town."""
+        with self._staged():
+            try:
+                run(seed, mode=self.mode)
+            except Broken as broken:
+                return broken
+        return None
+
+    def hunt(self, _: Path) -> Found:
+        others = []
+        for tries, seed in enumerate(self.seeds, 1):
+            broken = self.town(seed)
+            if broken is not None and broken.promise in self.promises:
+                return Found(broken.promise, f"seed {seed}, {self.mode}", tries)
+            if broken is not None:
+                others.append(f"seed {seed}: {broken.promise}: {broken.message}")
+        raise Escaped(
+            f"in {len(self.seeds)} towns none of {', '.join(self.promises)} was broken"
+            + "".join(f"\n  but at {other}" for other in others)
+        )
+
+    @contextmanager
+    def _staged(self) -> Iterator[None]:
+        known = {scene.__name__: scene for scene in faults.SCENES} | SCENES
+        missing = [name for name in (*self.scenes, QUIET) if name not in known]
+        assert not missing, f"the simulation has no scene {missing}"
+        with pytest.MonkeyPatch.context() as patch:
+            if self.scenes:
+                patch.setattr(faults, "SCENES", [known[name] for name in (*self.scenes, QUIET)])
+            patch.setattr(memory, "TOMBSTONES", self.tombstones)
+            yield
+
+
+class Law:
+    """A law of the conformance suite, on a store that is made for it. `tries`: for laws that depend on how
+    threads meet."""
+
+    def __init__(self, law: str, *, store: Literal["sqlite", "memory"] = "sqlite", tries: int = 1) -> None:
+        self.law = law
+        self.store = store
+        self.tries = tries
+
+    def hunt(self, scratch: Path) -> Found:
+        for attempt in range(1, self.tries + 1):
+            try:
+                self.obey(scratch / str(attempt))
+            except (AssertionError, pytest.fail.Exception, HeadcountError, KeyError, ValueError):
+                return Found(self.law.replace("_", " "), f"law, {self.store}", attempt)
+        raise Escaped(f"the law {self.law} was kept, {self.tries} times")
+
+    def obey(self, scratch: Path) -> None:
+        scratch.mkdir()
+        harness: TickingHarness = SQLiteTicks(scratch) if self.store == "sqlite" else MemoryTicks()
+        try:
+            laws(harness.guarantees)[f"test_{self.law}"](harness)
+        finally:
+            harness.close()
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    says: str
+    topic: str
+    plant: Callable[[Planter], None]
+    hunt: Towns | Law
+
+
+MUTANTS: list[Mutant] = []
+
+
+def mutant(hunt: Towns | Law) -> Callable[[Callable[[Planter], None]], Callable[[Planter], None]]:
+    """The function below plants a mistake, and this is how it is hunted."""
+
+    def note(plant: Callable[[Planter], None]) -> Callable[[Planter], None]:
+        assert plant.__doc__, f"{plant.__name__} does not say what is wrong"
+        name, topic = plant.__name__.replace("_", " "), plant.__module__.rsplit(".", 1)[-1]
+        assert name not in {known.name for known in MUTANTS}, f"two mutants are called {name}"
+        MUTANTS.append(Mutant(name, plant.__doc__, topic, plant, hunt))
+        return plant
+
+    return note

@@ -1,0 +1,95 @@
+"""Every known mistake, planted one at a time, is caught by a promise; and without it nothing is.
+
+A mutant that escapes is either harmless, and then does not belong here, or shows a promise that nobody
+holds the library to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headcount import register
+from headcount.stores import memory
+from tests.mutants import coming_back, files, ticks, trust, views, writes
+from tests.mutants.hunting import MUTANTS, Law, Mutant, Towns
+from tests.mutants.planting import NoPlace, Planter
+
+TOPICS = (trust, ticks, writes, coming_back, views, files)
+
+MOST_TOWNS = 6
+"""So many towns are visited in one test of the control."""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_a_planted_mistake_is_caught(mutant: Mutant, tmp_path: Path, record_property) -> None:
+    """A promise that it is known to break breaks, in one of a few towns, or by its law."""
+    with pytest.MonkeyPatch.context() as patch:
+        mutant.plant(Planter(patch))
+        found = mutant.hunt.hunt(tmp_path)
+    record_property("mutant", (mutant.topic, mutant.name, found.by, found.where, found.tries))
+
+
+def visits() -> Iterator[tuple[Towns, list[int]]]:
+    """The towns in which mutants are hunted, each once, a few at a time."""
+    seeds: dict[object, set[int]] = {}
+    hunts: dict[object, Towns] = {}
+    for hunt in [mutant.hunt for mutant in MUTANTS if isinstance(mutant.hunt, Towns)]:
+        hunts[hunt.kind] = hunt
+        seeds.setdefault(hunt.kind, set()).update(hunt.seeds)
+    for kind, hunt in hunts.items():
+        found = sorted(seeds[kind])
+        for start in range(0, len(found), MOST_TOWNS):
+            yield hunt, found[start : start + MOST_TOWNS]
+
+
+def named(value: object) -> str:
+    if isinstance(value, Towns):
+        return "-".join([value.mode, *(value.scenes or ("all",)), *(["few-tombstones"] * value.forgets)])
+    return f"{value[0]}-{value[-1]}" if isinstance(value, list) else str(value)
+
+
+@pytest.mark.parametrize(("towns", "seeds"), visits(), ids=named)
+def test_without_a_mistake_nothing_is_caught(towns: Towns, seeds: list[int]) -> None:
+    """The same towns, with nothing planted, keep every promise: it is the mistake that is caught."""
+    for seed in seeds:
+        broken = towns.town(seed)
+        assert broken is None, str(broken)
+
+
+@pytest.mark.parametrize("law", sorted({m.hunt.law for m in MUTANTS if isinstance(m.hunt, Law)}))
+def test_without_a_mistake_the_law_is_kept(law: str, tmp_path: Path) -> None:
+    """By the store as it is."""
+    Law(law).obey(tmp_path / "store")
+
+
+def test_a_plant_without_its_place_says_so() -> None:
+    """What was to be changed is gone, stands there twice, or is no function: no mutant is planted in vain."""
+    with pytest.MonkeyPatch.context() as patch:
+        planter = Planter(patch)
+        with pytest.raises(NoPlace):
+            planter.edit(register.Ledger._enter, "a line that nobody wrote", "pass")
+        with pytest.raises(NoPlace):
+            planter.edit(memory.MemoryStore.beat, "server", "client")
+        with pytest.raises(NoPlace):
+            planter.put(memory.MemoryStore, "a_method_that_nobody_wrote", None)
+        with pytest.raises(NoPlace):
+            planter.sql("sqlite/beats", "grant", "a line that nobody wrote", "")
+
+
+def test_what_is_planted_is_taken_out() -> None:
+    """The next hunt begins with the library as it is."""
+    before = memory.MemoryStore._extend.__code__
+    with pytest.MonkeyPatch.context() as patch:
+        Planter(patch).edit(memory.MemoryStore._extend, "max(found.deadline, deadline)", "deadline")
+        assert memory.MemoryStore._extend.__code__ is not before
+    assert memory.MemoryStore._extend.__code__ is before
+
+
+def test_there_are_enough_of_them() -> None:
+    """At least 25, most of them seen by the simulation, and some in each file."""
+    assert len(MUTANTS) >= 25
+    assert sum(isinstance(mutant.hunt, Towns) for mutant in MUTANTS) > len(MUTANTS) / 2
+    assert {mutant.topic for mutant in MUTANTS} == {topic.__name__.rsplit(".", 1)[-1] for topic in TOPICS}
