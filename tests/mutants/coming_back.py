@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headcount.core import agent, membership
-from tests.mutants.hunting import Towns, mutant
+from tests.mutants.hunting import FEW, MANY, Towns, mutant
 from tests.mutants.planting import Planter
 
 
@@ -13,7 +13,7 @@ def who_comes_back_asks_nobody(plant: Planter) -> None:
     plant.edit(membership.Membership._may_pass, "return row.incarnation <= self.newest_own", "return True")
 
 
-@mutant(Towns("nobody is locked out"))
+@mutant(Towns("nobody is locked out", seeds=MANY))
 def only_the_newest_known_life_comes_back(plant: Planter) -> None:
     """An enter whose answer was lost is taken for a stranger: the process is locked out by itself."""
     plant.edit(
@@ -38,7 +38,7 @@ def a_superseded_zombie_asks_for_ever(plant: Planter) -> None:
     )
 
 
-@mutant(Towns("nobody is locked out", scenes=("rival",)))
+@mutant(Towns("nobody is locked out", scenes=("rival",), seeds=FEW))
 def a_name_is_taken_from_another_host(plant: Planter) -> None:
     """Whoever asks for a name gets it, though its owner lives elsewhere."""
     plant.edit(membership.Membership._may_pass, "row.host == self.me.host and ", "")
@@ -56,7 +56,7 @@ def a_lost_session_is_taken_up_again(plant: Planter) -> None:
     plant.edit(agent.Agent.next_session, "id=self._fresh()", "id=f's-{self.me.instance}'")
 
 
-@mutant(Towns("leaving is leaving", scenes=("late_enter_of_who_does_not_watch",)))
+@mutant(Towns("leaving is leaving", scenes=("late_enter_of_who_does_not_watch",), seeds=FEW))
 def a_commit_given_up_is_never_looked_for(plant: Planter) -> None:
     """It may be written later, and whoever does not watch the group does not learn of it."""
     plant.edit(membership.Membership.doubted, "self._looks = LOOKS", "pass")

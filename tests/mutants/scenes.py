@@ -12,9 +12,10 @@ from headcount.core.membership import Membership
 from headcount.core.work import DoCommit, DoLook, DoRead
 from headcount.model import Enter
 from tests.simulation.process import Flight, Process
-from tests.simulation.scenes.common import at_the_end_of_a_tick, extremes, rejoin, victim
+from tests.simulation.scenes.common import rejoin, rows_of, victim
 from tests.simulation.scenes.deaths import stop
 from tests.simulation.town import Town
+from tests.simulation.truth import WINDOW
 from tests.simulation.world import DRIFT, Script
 
 
@@ -24,6 +25,19 @@ def only_an_observer_is_left(town: Town) -> Script:
     beat = max(agent.presence.beat_every for process in town.well for agent in process.agents)
     if town.mode == "ticks" and len(gone) < len(town.well):
         yield from stop(town, gone, extra=3 * max(1.0, town.interval) + beat / (1 - DRIFT))
+
+
+def few_may_always_die(town: Town) -> Script:
+    """Two die within a window in which nobody else did: that is no reason to suspect the store."""
+    if town.mode != "ticks":
+        return
+    yield WINDOW * 1.1 + town.interval
+    gone = [process for process in town.well if len(process.agents) == 1 and process.agents[0].memberships]
+    yield from stop(town, gone[:2], extra=3 * max(1.0, town.interval) + max(town.ttls) / 3)
+    held = [row for row in rows_of(town) if row.state == "suspect"]
+    if held:
+        raise town.world.broken("guard", f"two of {len(gone)} and more died, and one is held back: {held[0]}")
+    town.world.kept["guard"] += 1
 
 
 def death_before_a_stall(town: Town) -> Script:
@@ -56,18 +70,20 @@ def hung_eyes_lead_nobody(town: Town) -> Script:
     """The watcher of a leader hangs for good. Whatever its heart believes, somebody else leads in the end:
     once it is blind (a ttl), and its session has expired or lapsed (another)."""
     leads = [town.leader(group) for group in town.groups]
-    found = next((lead for lead in leads if lead is not None and lead[0].healthy), None)
+    found = next((lead for lead in leads if lead and lead[0].healthy and lead[0].watches), None)
     if found is None:
         return
     process, _, membership = found
     ttl = max(agent.presence.ttl for agent in process.agents)
-    process.hang(process.watcher, 6 * ttl + 30)
-    yield 2 * ttl / (1 - DRIFT) + 3 * town.interval + 3 + ttl / 3
+    wait = 2 * ttl / (1 - DRIFT) + 3 * town.interval + 3 + ttl / 3
+    process.hang(process.watcher, wait + 0.5)  # no longer: the end of a hang ends the next one too
+    yield wait
     past = town.truth.latest[membership.group]
     able = [row for row in past.rows.values() if row.state == "up" and town.owner(row.session) is not process]
     if past.leader is not None and town.owner(past.leader.session) is process and able:
         raise town.world.broken("always led", f"{process.name} leads {membership.group}, and sees nothing")
     town.world.kept["always led"] += 1
+    yield 1.0
 
 
 def place_given_up_slowly(town: Town) -> Script:
@@ -109,6 +125,11 @@ def late_enter_of_who_does_not_watch(town: Town) -> Script:
     process.leave(agent, membership.group)
     process.poke()
     yield 2 * process.patience + 10.0
+    past = town.truth.latest[membership.group]
+    row = past.rows.get(membership.key)
+    if row is not None and row.live:
+        raise town.world.broken("leaving is leaving", f"in {membership.group} there is still {row}")
+    town.world.kept["leaving is leaving"] += 1
     rejoin(town, process, agent, membership.group)
     yield 1.0
 
@@ -178,49 +199,16 @@ def blind_in_one_group(town: Town) -> Script:
     yield 1.0
 
 
-def cut_off_after_a_late_read(town: Town) -> Script:
-    """A notice comes with a beat at the very end of a tick; the rows are read, slowly; then it is cut off."""
-    able = [lead for lead in leaders_in_several_groups(town) if lead[0] is not town.ticker()]
-    if not able:
-        return
-    process, agent, membership = max(able, key=lambda lead: lead[1].presence.ttl)
-    other = next(group for group in agent.memberships if group != membership.group)
-    extremes(town, process)
-    groups = len(agent.memberships)
-    slow = min(0.9 * process.patience, 0.8 * agent.presence.beat_every / groups)
-    town.held = [(lambda f: f.hand.process is process and isinstance(f.request, DoRead | DoLook), slow)]
-    told = town.world.now
-
-    def strike() -> None:
-        town.world.after(groups * (slow + 2.5 * town.calm_weather.delay[1]), town.cut, process)
-
-    def hear(session: str) -> None:
-        nonlocal told
-        if session == agent.presence.session_id and town.world.now - told > agent.presence.beat_every / 2:
-            told = town.world.now  # so that the next beat carries a notice
-            past = town.truth.latest[other]
-            bare = "disabled" if agent.me.member_id not in past.marks else None
-            town.mark(other, agent.me.member_id, disabled=bare)
-
-    town.truth.on_beat.append(hear)
-    yield from at_the_end_of_a_tick(town, process, agent, strike)
-    town.truth.on_beat.remove(hear)
-    yield 2 * agent.presence.ttl
-    town.held, process.cut = [], False
-    town.mark(other, agent.me.member_id)
-    yield 1.0
-
-
 SCENES = {
     scene.__name__: scene
     for scene in (
         only_an_observer_is_left,
+        few_may_always_die,
         death_before_a_stall,
         hung_eyes_lead_nobody,
         place_given_up_slowly,
         late_enter_of_who_does_not_watch,
         late_amend,
         blind_in_one_group,
-        cut_off_after_a_late_read,
     )
 }

@@ -51,7 +51,7 @@ def named(value: object) -> str:
     return f"{value[0]}-{value[-1]}" if isinstance(value, list) else str(value)
 
 
-@pytest.mark.parametrize(("towns", "seeds"), visits(), ids=named)
+@pytest.mark.parametrize(("towns", "seeds"), list(visits()), ids=named)
 def test_without_a_mistake_nothing_is_caught(towns: Towns, seeds: list[int]) -> None:
     """The same towns, with nothing planted, keep every promise: it is the mistake that is caught."""
     for seed in seeds:

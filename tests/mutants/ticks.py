@@ -7,7 +7,7 @@ from zlib import crc32
 from headcount import model, register
 from headcount.core import agent, expiry, heart, session
 from headcount.stores import memory
-from tests.mutants.hunting import Towns, mutant
+from tests.mutants.hunting import FEW, MANY, Towns, mutant
 from tests.mutants.planting import Planter
 
 
@@ -28,7 +28,7 @@ def the_overdue_are_read_and_then_expired(plant: Planter) -> None:
     )
 
 
-@mutant(Towns("accuracy"))
+@mutant(Towns("accuracy", scenes=("old_beat",)))
 def an_older_beat_lowers_the_deadline(plant: Planter) -> None:
     """A beat that was kept waiting in the store sets the deadline that it had in mind."""
     plant.edit(memory.MemoryStore._extend, "max(found.deadline, deadline)", "deadline")
@@ -40,7 +40,7 @@ def whose_beats_fail_ticks(plant: Planter) -> None:
     plant.edit(expiry.Clock.served, "and self._served == self.tick.at", "")
 
 
-@mutant(Towns("completeness"))
+@mutant(Towns("completeness", seeds=MANY))
 def a_slow_tick_is_not_counted(plant: Planter) -> None:
     """A tick that comes later than its interval might be a stall, and so ages nobody."""
     plant.edit(
@@ -50,7 +50,7 @@ def a_slow_tick_is_not_counted(plant: Planter) -> None:
     )
 
 
-@mutant(Towns("completeness", scenes=("death_before_a_stall",)))
+@mutant(Towns("completeness", scenes=("death_before_a_stall",), seeds=FEW))
 def a_fresh_ttl_for_all_after_a_stall(plant: Planter) -> None:
     """When the clock stood still for two intervals, everybody is given a whole ttl anew: the dead too."""
 
@@ -86,7 +86,7 @@ def a_tick_is_not_compared(plant: Planter) -> None:
     plant.edit(memory.MemoryStore.advance, "if row.at == seen.at and", "if")
 
 
-@mutant(Towns("completeness", scenes=("only_an_observer_is_left",)))
+@mutant(Towns("completeness", scenes=("only_an_observer_is_left",), seeds=FEW))
 def an_observer_never_ticks(plant: Planter) -> None:
     """Who joins nothing opens no session, and so cannot move the clock when all the others are dead."""
     plant.edit(agent.Agent.needs_session, "self.watching > 0 or any(", "any(")
@@ -98,7 +98,7 @@ def those_without_a_role_never_step_in(plant: Planter) -> None:
     plant.edit(expiry.Clock.advance_at, "or self._behind >= LATE", "")
 
 
-@mutant(Towns("completeness", scenes=("hung_watcher_of_the_ticker",)))
+@mutant(Towns("completeness", scenes=("hung_watcher_of_the_ticker",), seeds=FEW))
 def ticks_without_sweeps(plant: Planter) -> None:
     """Who cannot sweep moves the clock all the same, so that nobody else does either."""
     plant.edit(heart.Heart._may_tick, "return unswept is None or", "return True or")
@@ -123,7 +123,7 @@ def the_guard_releases_some_in_each_sweep(plant: Planter) -> None:
     plant.edit(expiry.judge, "release - census.expired", "release")
 
 
-@mutant(Towns("completeness", "guard"))
+@mutant(Towns("guard", scenes=("few_may_always_die",), seeds=FEW))
 def the_guard_holds_a_small_number(plant: Planter) -> None:
     """A fraction of few is one or none: of three sessions, the second that dies is held back."""
     plant.edit(expiry.judge, "max(least,", "max(1,")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headcount import model, register
 from headcount.core import agent, heart, leadership, membership, session, watch
 from headcount.stores import memory
-from tests.mutants.hunting import Towns, mutant
+from tests.mutants.hunting import FEW, MANY, Towns, mutant
 from tests.mutants.planting import Planter
 
 
@@ -15,7 +15,7 @@ def a_deadline_without_the_one_more(plant: Planter) -> None:
     plant.edit(model.deadline_ticks, "math.ceil(ttl / interval) + 1", "math.ceil(ttl / interval)")
 
 
-@mutant(Towns("one leader", scenes=("sniper",)))
+@mutant(Towns("one leader", scenes=("sniper",), seeds=MANY))
 def no_margin(plant: Planter) -> None:
     """Trust lasts for the whole ttl, as if all clocks ran at the same rate."""
     plant.edit(session.Presence.taken, "self.ttl - self._margin", "self.ttl")
@@ -33,13 +33,13 @@ def trust_counted_from_the_answer(plant: Planter) -> None:
     plant.edit(session.Presence.taken, "until = asked.boot", "until = now.boot")
 
 
-@mutant(Towns("one leader"))
+@mutant(Towns("one leader", seeds=MANY))
 def a_beat_without_an_answer_is_counted(plant: Planter) -> None:
     """A beat that was given up, or failed, extends trust as if it had been taken."""
     plant.edit(heart.Heart._failed, "agent.presence.missed(now)", "agent.presence.taken(0, now, now)")
 
 
-@mutant(Towns("one leader", scenes=("frozen_machine",)))
+@mutant(Towns("one leader", scenes=("frozen_machine",), seeds=FEW))
 def a_frozen_clock_is_trusted(plant: Planter) -> None:
     """Nobody looks whether the time of day ran ahead of the clock while the machine was frozen."""
     plant.edit(
@@ -47,7 +47,7 @@ def a_frozen_clock_is_trusted(plant: Planter) -> None:
     )
 
 
-@mutant(Towns("one leader", "trust"))
+@mutant(Towns("one leader", "trust", seeds=MANY))
 def regained_trust_continues_the_old_term(plant: Planter) -> None:
     """A term goes on after its trust ran out, if a beat is taken before anybody has looked."""
     plant.edit(
@@ -57,23 +57,13 @@ def regained_trust_continues_the_old_term(plant: Planter) -> None:
     )
 
 
-@mutant(Towns("one leader", scenes=("marks", "hung_watcher")))
+@mutant(Towns("one leader", scenes=("marks", "hung_watcher"), seeds=MANY))
 def a_read_that_was_under_way_clears_a_notice(plant: Planter) -> None:
     """The read was sent before the answer that told the notice, and may not have seen what it was about."""
     plant.edit(session.Presence.read, "self._unread_since is None or asked_at < self._told_at", "False")
 
 
-@mutant(Towns("one leader", scenes=("cut_off_after_a_late_read",)))
-def trust_kept_back_is_counted_from_the_read(plant: Planter) -> None:
-    """When the notice is read, a whole ttl is granted anew, instead of what the beat would have given."""
-    plant.edit(
-        session.Presence.read,
-        "self._extend(self._pending)",
-        "self._extend((now.boot + self.ttl - self._margin, self._pending[1]))",
-    )
-
-
-@mutant(Towns("one leader", scenes=("blind_in_one_group",)))
+@mutant(Towns("one leader", scenes=("blind_in_one_group",), seeds=MANY))
 def one_group_read_is_all_read(plant: Planter) -> None:
     """A notice is cleared when the rows of any one group have been read."""
     plant.edit(agent.Agent.looked_at, "return min(", "return max(")
@@ -105,7 +95,7 @@ def a_claim_is_waited_out_too_early(plant: Planter) -> None:
     plant.edit(watch.Watcher._wait_out, "claim.ttl * 1.02 + 0.5", "claim.ttl / 2")
 
 
-@mutant(Towns("always led", scenes=("hung_eyes_lead_nobody",)))
+@mutant(Towns("always led", scenes=("hung_eyes_lead_nobody",), seeds=FEW))
 def a_heart_without_eyes_goes_on(plant: Planter) -> None:
     """A session whose watcher hangs, or whose notice is never read, is beaten for ever."""
     plant.edit(session.Presence.blind, "return any(", "return False and any(")
@@ -118,7 +108,7 @@ def a_notice_is_never_read(plant: Planter) -> None:
     plant.edit(watch.Watcher._members, "agent.presence.unread is not None or ", "")
 
 
-@mutant(Towns("one leader", scenes=("marks", "hung_watcher", "takeover")))
+@mutant(Towns("one leader", scenes=("marks", "hung_watcher", "takeover"), seeds=MANY))
 def acknowledged_before_the_term_ended(plant: Planter) -> None:
     """The claim is given up first, and the term ends when the store has answered."""
     plant.edit(
@@ -128,13 +118,13 @@ def acknowledged_before_the_term_ended(plant: Planter) -> None:
     )
 
 
-@mutant(Towns("one leader", scenes=("place_given_up_slowly",)))
+@mutant(Towns("one leader", scenes=("place_given_up_slowly",), seeds=MANY))
 def a_term_ends_after_the_write_that_frees_its_place(plant: Planter) -> None:
     """Who is not ready any more, or stands anew, acts until the store has answered."""
     plant.edit(membership.Membership._amend, 'self.step_down("gave up the place")', "pass")
 
 
-@mutant(Towns("one leader", scenes=("place_given_up_slowly",)))
+@mutant(Towns("one leader", scenes=("place_given_up_slowly",), seeds=MANY))
 def a_term_outlives_the_goodbye(plant: Planter) -> None:
     """Who leaves acts until the store has answered."""
     plant.edit(membership.Membership.unwant, 'self.step_down("left the group")', "pass")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headcount.core import replica, watch
 from headcount.stores import memory
-from tests.mutants.hunting import Towns, mutant
+from tests.mutants.hunting import FEW, MANY, Towns, mutant
 from tests.mutants.planting import Planter
 
 
@@ -15,14 +15,14 @@ def an_older_answer_is_shown(plant: Planter) -> None:
     plant.edit(replica.Replica.apply, "if isinstance(answer, Delta) and answer.after != old:", "if False:")
 
 
-@mutant(Towns("order", tombstones=2))
+@mutant(Towns("order", tombstones=2, seeds=FEW))
 def a_delta_over_a_gap(plant: Planter) -> None:
     """A reader asks for less than it needs, and takes what it gets."""
     plant.edit(replica.Replica.revision, "return self.view.revision if", "return self.view.revision + 1 if")
     plant.edit(replica.Replica.apply, "if isinstance(answer, Delta) and answer.after != old:", "if False:")
 
 
-@mutant(Towns("order", "completeness", tombstones=1))
+@mutant(Towns("order", "completeness", tombstones=1, seeds=FEW))
 def a_delta_from_before_the_tombstones(plant: Planter) -> None:
     """The store gives a delta though it has forgotten what was removed since."""
     plant.edit(
@@ -46,7 +46,7 @@ def the_leader_is_remembered(plant: Planter) -> None:
     )
 
 
-@mutant(Towns("completeness"))
+@mutant(Towns("completeness", seeds=MANY))
 def a_lost_ring_is_never_noticed(plant: Planter) -> None:
     """Where the doorbell may fail, nobody reads without it."""
     plant.edit(watch.Watcher.next, "if recheck is not None and", "if False and")

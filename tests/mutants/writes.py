@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from headcount import register
 from headcount.stores import memory
-from tests.mutants.hunting import Law, Towns, mutant
+from tests.mutants.hunting import FEW, Law, Towns, mutant
 from tests.mutants.planting import Planter
 
 
-@mutant(Towns("completeness", scenes=("late_enter",)))
+@mutant(Towns("completeness", scenes=("late_enter",), seeds=FEW))
 def an_enter_does_not_look_at_its_session(plant: Planter) -> None:
     """A row is up in a session that is fenced, and nobody will ever expire it."""
     plant.edit(
@@ -44,13 +44,13 @@ def a_mark_leaves_the_standing(plant: Planter) -> None:
     plant.edit(register.Ledger._apply_mark, "elif row.standing_since or row.shards:", "elif False:")
 
 
-@mutant(Towns("order", "tokens only grow", scenes=("deleted_and_made_again",)))
+@mutant(Towns("order", "tokens only grow", scenes=("deleted_and_made_again",), seeds=FEW))
 def the_revision_restarts_with_a_group(plant: Planter) -> None:
     """Who deletes a group does not raise the floor, and its tokens are given out again."""
     plant.edit(memory.MemoryStore.delete_group, "server.floor = max(server.floor, found.revision)", "pass")
 
 
-@mutant(Towns("order", "tokens only grow", scenes=("forgets_everything",)))
+@mutant(Towns("order", "tokens only grow", scenes=("forgets_everything",), seeds=FEW))
 def a_store_that_forgot_begins_below(plant: Planter) -> None:
     """The epoch comes again."""
     plant.edit(
@@ -71,7 +71,7 @@ def one_revision_for_a_commit(plant: Planter) -> None:
     plant.edit(register.Ledger._next, "self.revision += 1", "step(self)", step=step)
 
 
-@mutant(Towns("order", scenes=("late_amend",)))
+@mutant(Towns("order", scenes=("late_amend",), seeds=FEW))
 def an_amend_does_not_name_what_it_has_seen(plant: Planter) -> None:
     """A late amend undoes a newer one."""
     plant.edit(
@@ -87,7 +87,7 @@ def a_goodbye_does_not_name_the_life(plant: Planter) -> None:
     plant.edit(register.Ledger._withdraw, "if not self._is(row, write) or row is None:", "if row is None:")
 
 
-@mutant(Towns("final", scenes=("late_amend",)))
+@mutant(Towns("final", scenes=("late_amend",), seeds=FEW))
 def an_amend_revives_the_dead(plant: Planter) -> None:
     """An amend names the life, and nothing else: one that lands after the end makes the row up again."""
     plant.edit(
