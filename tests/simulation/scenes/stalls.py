@@ -9,11 +9,13 @@ from tests.simulation.world import DRIFT, Script
 
 
 def shelter(town: Town, why: str) -> None:
-    """From now on none of these may be fenced: they beat whenever they are let."""
+    """From now on nobody who beats may be fenced: they beat whenever they are let. (A heart may still be
+    blind from what was before; then it does not beat.)"""
     for process in town.well:
         for agent in process.agents:
-            if agent.presence.session is not None:
-                town.truth.sheltered[agent.presence.session_id] = why
+            session, every = agent.presence.session_id, agent.presence.beat_every
+            if session and town.world.now - town.truth.taken[session] <= every / (1 - DRIFT) + 0.1:
+                town.truth.sheltered[session] = why
 
 
 def beats(town: Town) -> dict[str, float]:
