@@ -80,5 +80,5 @@ def _compiled(function: FunctionType, source: str) -> Any:
     flags = __future__.annotations.compiler_flag
     module = compile(tree, f"<a mutant of {function.__qualname__}>", "exec", flags, dont_inherit=True)
     scratch: dict[str, Any] = {}
-    exec(module, cast("dict[str, Any]", function.__globals__), scratch)
+    exec(module, function.__globals__, scratch)
     return scratch[function.__name__].__code__

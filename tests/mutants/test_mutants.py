@@ -47,7 +47,8 @@ def visits() -> Iterator[tuple[Towns, list[int]]]:
 
 def named(value: object) -> str:
     if isinstance(value, Towns):
-        return "-".join([value.mode, *(value.scenes or ("all",)), *(["few-tombstones"] * value.forgets)])
+        few = [f"{value.tombstones}-tombstones"] if value.forgets else []
+        return "-".join([value.mode, *(value.scenes or ("all",)), *few])
     return f"{value[0]}-{value[-1]}" if isinstance(value, list) else str(value)
 
 

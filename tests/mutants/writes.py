@@ -113,13 +113,20 @@ def who_was_expelled_enters_again(plant: Planter) -> None:
     plant.edit(register.Ledger._enter, "if mark is not None and mark.expelled:", "if False:")
 
 
-@mutant(Law("a_lock_has_a_row_for_each_acquire"))
+@mutant(Law("a_lock_has_a_row_for_each_acquire", by=ValueError))
 def a_lock_row_for_a_member(plant: Planter) -> None:
-    """The second thread of a member that asks for a lock finds the row of the first, and holds it too."""
+    """The second thread of a member that asks for a lock is given the row of the first, and holds it too."""
+
+    def shared(ledger, write):
+        held = ledger.rows_of(write.member_id) if write.mode else []
+        ledger.rows.update({row.key: row for row in held})
+        return bool(held)
+
     plant.edit(
         register.Ledger._enter,
         "rival = self._rival(write)",
-        "rival = None\n    if write.mode and self.rows_of(write.member_id):\n        return None",
+        "rival = None\n    if shared(self, write):\n        return None",
+        shared=shared,
     )
 
 
