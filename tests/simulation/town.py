@@ -88,7 +88,7 @@ class Town(Network):
         self._said = 0
         ttls = [t * self.interval for t in (3, 4, 5, 6, 7.5, 10)]
         self.ttls = list(rng.sample(ttls, 3))
-        self.patience = min(self.ttls) / 3 * rng.uniform(0.6, 0.9)
+        self.patience = min(self.ttls) / 6 * rng.uniform(0.6, 0.95)
         self.operator = Client(self.server)
         self.world.note("a town of", self.mode, f"interval {self.interval:g}", f"ttls {self.ttls}")
 

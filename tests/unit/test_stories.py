@@ -124,6 +124,22 @@ def test_when_the_store_serves_the_heart_again_the_watcher_tries_at_once():
     assert isinstance(node.watcher.next(at(9.7)), DoCommit | DoLook)
 
 
+def test_a_short_ttl_is_tried_again_within_half_a_beat():
+    """A session of three ticks had two left when the store stood still. When it was back, ticks came at
+    once, and the heart still waited, for as long as it would for a ttl of ten seconds."""
+    node = Node(TICKS, lambda: 0.0)
+    agent = Agent(ME, "p", 1.5, lambda: "s0")
+    node.add(agent)
+    node.want(agent, "g", Desired())
+    short = Session(id="s0", instance=ME.instance, host=ME.host, process="p", ttl=1.5)
+    node.watcher.done(DoOpen(ME.instance, short), at(0), at(0), Granted(ttl=1.5))
+    now = 0.5
+    for _ in range(20):
+        node.heart.done(DoBeat(("s0",)), at(now), at(now), StoreUnavailable("down"))
+        assert isinstance(node.heart.next(at(now + 0.251)), DoBeat)
+        now += 0.251
+
+
 def joined() -> Membership:
     membership = Membership(group="g", me=ME, presence=Presence("a", TTL))
     membership.presence.opened(session("s0"), Granted(ttl=TTL), at(0), at(0))

@@ -153,7 +153,10 @@ class Heart:
 
     def _failed(self, request: HeartRequest, error: HeadcountError, now: Moment) -> None:
         self._node.failed("heart", error, now.boot)
-        self._not_before = now.boot + self._retry.failed()
+        # Within a third of its ttl each session has to be tried again, and half of that goes for waiting
+        # for an answer: after an outage so little may be left of it, and ticks follow at once.
+        shortest = min((a.presence.beat_every for a in self._node.by_session.values()), default=math.inf)
+        self._not_before = now.boot + min(self._retry.failed(), shortest / 2)
         if isinstance(request, DoAdvance):
             self._node.clock.refused()
         elif isinstance(request, DoBeat):
