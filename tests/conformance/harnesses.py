@@ -74,7 +74,7 @@ class SQLiteTicks(TickingHarness):
         self.held: list[sqlite3.Connection] = []
 
     def connect(self) -> Store:
-        return make(f"sqlite:///{self.path}", options={"timeout": self.patience})
+        return make(f"sqlite:///{self.path}", options={"lock_timeout": self.patience})
 
     def break_(self) -> None:
         for path in (self.path, f"{self.path}-beats"):

@@ -111,7 +111,7 @@ class Writer:
 
 
 def main(url: str, name: str, seed: str, operations: str, file: str) -> None:
-    store = stores.make(url, options={"timeout": 10.0})
+    store = stores.make(url, options={"lock_timeout": 10.0})
     store.open()
     writer = Writer(store, name, int(seed))
     with Path(file).open("w") as out:

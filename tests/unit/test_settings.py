@@ -72,8 +72,8 @@ def test_what_is_ours_in_the_query_does_not_reach_the_store() -> None:
 
 def test_the_options_of_a_store_come_from_everywhere_too(file: Path) -> None:
     file.write_text("[options]\ninterval = 3.0\npoll = 0.5\n")
-    found = gather({"url": "sqlite:///a.db?poll=0.25"}, {"timeout": 2.0})
-    assert found.options == {"interval": 3.0, "poll": "0.25", "timeout": 2.0}
+    found = gather({"url": "sqlite:///a.db?poll=0.25"}, {"lock_timeout": 2.0})
+    assert found.options == {"interval": 3.0, "poll": "0.25", "lock_timeout": 2.0}
 
 
 def test_without_a_file_everything_but_the_url_has_a_default() -> None:
@@ -204,3 +204,8 @@ def test_no_password_in_any_text() -> None:
     with pytest.raises(ConfigError) as caught:
         Coordinator(f"postgresql:ann:{secret}@db/x")
     assert secret not in str(caught.value)
+
+
+def test_the_wait_for_a_lock_is_not_the_timeout_of_a_call() -> None:
+    with pytest.raises(ConfigError, match=r"no option 'timeout'; did you mean 'lock_timeout'\?"):
+        headcount.connect("sqlite:///a.db?timeout=5")

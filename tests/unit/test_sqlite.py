@@ -348,7 +348,7 @@ def test_a_sweep_that_finds_nothing_takes_no_lock(store: SQLiteStore, path: Path
 
 def test_a_locked_register_delays_no_beat_and_no_tick(make: Make, path: Path) -> None:
     """A backup, or a stopped process, may hold the register for minutes."""
-    store = make(timeout=0.05)
+    store = make(lock_timeout=0.05)
     join(store, "a")
     with written_by_another(path) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -671,7 +671,7 @@ def test_a_wait_is_ended_from_another_thread_and_later_waits_are_not(store: SQLi
 
 def write_some(path: str, member: str, count: int) -> None:
     """What each process does: open, join, and amend."""
-    store = SQLiteStore(path, timeout=20)
+    store = SQLiteStore(path, lock_timeout=20)
     store.open()
     seen = join(store, member).rows[0]
     for number in range(count):

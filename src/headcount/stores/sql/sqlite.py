@@ -125,12 +125,12 @@ PROMISES = Guarantees(
 class SQLiteStore:
     """One client of a store in SQLite.
 
-    `interval`   seconds between ticks; decided when the store is made, and the same for all ever after
-    `poll`       seconds between looks at the doorbell, from 0.02 to 1
-    `timeout`    seconds for which a call waits for a lock
+    `interval`      seconds between ticks; decided when the store is made, and the same for all ever after
+    `poll`          seconds between looks at the doorbell, from 0.02 to 1
+    `lock_timeout`  seconds for which a call waits for a lock
     """
 
-    options: Mapping[str, type] = {"interval": float, "poll": float, "timeout": float}
+    options: Mapping[str, type] = {"interval": float, "poll": float, "lock_timeout": float}
     guarantees = PROMISES
 
     def __init__(
@@ -140,7 +140,7 @@ class SQLiteStore:
         namespace: str = "default",
         interval: Seconds | None = None,
         poll: Seconds = 0.025,
-        timeout: Seconds = 1.0,
+        lock_timeout: Seconds = 1.0,
     ) -> None:
         if not NAMESPACE.fullmatch(namespace) or namespace.endswith(TAKEN):
             raise ConfigError(
@@ -149,13 +149,13 @@ class SQLiteStore:
             )
         _within("interval", interval if interval is not None else INTERVAL, LEAST_INTERVAL, 3600)
         _within("poll", poll, 0.02, 1)
-        _within("timeout", timeout, 0.01, 60)
+        _within("lock_timeout", lock_timeout, 0.01, 60)
         self.path = os.path.abspath(path) + ("" if namespace == "default" else f".{namespace}")
         self.address = f"sqlite:///{self.path}"
         self.on_corrupt: Callable[[str], object] = lambda message: None
         self._interval = interval
         self._poll = poll
-        self._timeout = timeout
+        self._lock_timeout = lock_timeout
         self._seen = 0
         """The newest epoch of the register that this client has seen."""
         self._told: set[tuple[str, str, str]] = set()
@@ -230,13 +230,13 @@ class SQLiteStore:
             self.path,
             REGISTER,
             synchronous=synchronous,
-            timeout=self._timeout,
+            timeout=self._lock_timeout,
             found=self._found,
             settle=self._settle,
         )
 
     def _beats_link(self) -> Link:
-        return Link(f"{self.path}-beats", VOLATILE, synchronous="NORMAL", timeout=self._timeout)
+        return Link(f"{self.path}-beats", VOLATILE, synchronous="NORMAL", timeout=self._lock_timeout)
 
     def _found(self, con: sqlite3.Connection) -> None:
         """Fill a register that has just been made."""
