@@ -12,13 +12,16 @@ import re
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -491,6 +494,75 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(store: SQLiteStore) -> 
     assert whole(store).rows[0].capabilities == b""
     con.execute("PRAGMA max_page_count = 100000")
     took(store.commit("g", [large], by="a"))
+
+
+FRESH = """
+import sys
+from headcount import errors
+from headcount.stores.sql.sqlite import SQLiteStore
+store = SQLiteStore(sys.argv[1])
+for call in (store.open, store.groups):
+    try:
+        print(call.__name__, call())
+    except errors.HeadcountError as error:
+        print(call.__name__, type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("somebody_has_it_open", [True, False])
+def test_on_a_full_disk_who_comes_anew_can_read_while_somebody_has_it_open(
+    tmp_path: Path, somebody_has_it_open: bool
+) -> None:
+    """Without PATH-shm, which goes with the last user, even a reader has to write; SQLite calls that an
+    I/O error."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], stderr=-3).returncode:
+        pytest.skip("this user may not mount")
+    store = SQLiteStore(disk / "headcount.db")
+    try:
+        store.open()
+        store.create_group("g")
+        if not somebody_has_it_open:
+            store.close()
+        with suppress(OSError), open(disk / "filler", "wb", buffering=0) as filler:
+            while True:
+                filler.write(b"x" * 4096)
+        found = subprocess.run(
+            [sys.executable, "-c", FRESH, disk / "headcount.db"], capture_output=True, text=True, timeout=60
+        ).stdout
+        assert ("groups ['g']" in found) is somebody_has_it_open, found
+        assert (
+            found.count("StoreUnavailable")
+            == found.count("the disk is full")
+            == (0 if somebody_has_it_open else 2)
+        ), found
+    finally:
+        store.close()
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_an_io_error_is_a_full_disk_only_where_there_is_no_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exc = sqlite3.OperationalError("disk I/O error")
+    exc.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    assert "disk is full" not in str(translate(exc, str(path), waited=1))
+    monkeypatch.setattr(os, "statvfs", lambda place: SimpleNamespace(f_bavail=0))
+    assert "disk is full" in str(translate(exc, str(path), waited=1))
+    unknown = translate(exc, str(path), waited=1, committing=True)
+    assert isinstance(unknown, errors.OutcomeUnknown) and "disk is full" in str(unknown)
+
+
+def test_a_damaged_file_is_no_outage(store: SQLiteStore, path: Path) -> None:
+    """To try again would help nobody."""
+    store.create_group("g")
+    store.close()
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    with pytest.raises(errors.SchemaMismatch, match=r"is damaged.*integrity_check.*-wal"):
+        store.groups()
 
 
 @pytest.mark.parametrize(

@@ -30,17 +30,18 @@ def translate(exc: sqlite3.Error, path: str, *, waited: float, committing: bool 
     """Ours for theirs. `waited`: how long SQLite tried to get the lock."""
     code = getattr(exc, "sqlite_errorcode", 0)
     kind = code & 0xFF
+    full = kind == sqlite3.SQLITE_FULL or (kind == sqlite3.SQLITE_IOERR and _no_room(path))
     if committing and kind not in SURE:
         return OutcomeUnknown(
             f"{path}: the commit failed ({exc}), and what it wrote may be there or not; "
-            "the disk may be failing"
+            f"{'the disk is full' if full else 'the disk may be failing'}"
         )
     if kind in BUSY:
         return StoreUnavailable(
             f"{path} is locked by another process, and was not free within {waited:g} s; if this lasts, "
             f"look for one that is stopped, or that keeps a transaction open (fuser {path})"
         )
-    if kind == sqlite3.SQLITE_FULL:
+    if full:
         return StoreUnavailable(
             f"{path}: the disk is full, and nothing can be written until there is room again"
         )
@@ -61,7 +62,7 @@ def translate(exc: sqlite3.Error, path: str, *, waited: float, committing: bool 
             "and it will be made anew"
         )
     if kind == sqlite3.SQLITE_CORRUPT:
-        return StoreUnavailable(
+        return SchemaMismatch(
             f"{path} is damaged ({exc}): stop all that use it, look with "
             f"`sqlite3 {path} 'PRAGMA integrity_check'`, and restore it without the files {path}-wal and "
             f"{path}-shm, or delete the three: members come back by themselves, marks and history are lost"
@@ -81,6 +82,14 @@ def cannot_open(path: str) -> HeadcountError:
     if os.path.isdir(path):
         return ConfigError(f"{path} is a directory: name a file in it")
     return AccessDenied(f"{path} cannot be opened: {_why_not(path)}")
+
+
+def _no_room(path: str) -> bool:
+    """Where a file cannot grow for want of room, SQLite mostly says only that reading or writing failed."""
+    try:
+        return os.statvfs(os.path.dirname(path)).f_bavail == 0
+    except OSError:
+        return False
 
 
 def _why_not(path: str) -> str:
