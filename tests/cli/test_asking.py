@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -157,11 +158,28 @@ def test_forgetting(shell, ttl):
     assert shell.run("forget", "web", "a", "--json", code=3).stderr.startswith('{"error": "MemberNotFound"')
 
 
+def test_a_member_whose_row_cannot_be_read_is_not_said_never_to_have_been(shell, ttl):
+    """The row is named wherever it is met, and entering again, as is advised, gets rid of it."""
+    with headcount.connect(shell.url, member_id="c1", ttl=float(ttl)) as c:
+        c.join_group("web", create=True)
+    with closing(sqlite3.connect(shell.folder / "headcount.db")) as con, con:
+        con.execute("UPDATE rows SET ready = 7 WHERE key = 'c1'")
+    answer = shell.run("members", "web")
+    assert answer.stderr.count("the row 'c1' of group 'web' cannot be read") == 1
+    answer = shell.run("forget", "web", "c1", code=1)
+    assert "row cannot be read" in answer.stderr.splitlines()[-1]
+    assert "enters again" in answer.stderr.splitlines()[-1]
+    assert "knows no member" not in answer.stderr
+    with headcount.connect(shell.url, member_id="c1", ttl=float(ttl)) as c:
+        c.join_group("web")
+    assert "cannot be read" not in shell.run("forget", "web", "c1").output
+
+
 def test_a_group_with_members_is_not_deleted(shell, ttl):
     with headcount.connect(shell.url, member_id="a", ttl=float(ttl)) as c:
         c.join_group("web", create=True)
         answer = shell.run("delete", "web", code=1)
-    assert "still has 1 member" in answer.stderr and "--expelled" in answer.stderr
+    assert "still has 1 member: a." in answer.stderr and "--expelled" in answer.stderr
 
 
 # ── mistakes ──
@@ -184,7 +202,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(shell):
     [
         ("foo://x", 2, "'foo'"),
         ("sqlite", 2, "scheme://"),
-        ("sqlite:///no/such/folder/x.db", 4, "does not exist"),
+        ("sqlite:///no/such/folder/x.db", 2, "does not exist"),
         ("sqlite:///x.db?frob=1", 2, "'frob'"),
     ],
 )

@@ -196,7 +196,7 @@ def test_readiness_is_vouched_for_in_seconds(connect: Connect, wrong: Any) -> No
 def test_a_group_with_members_is_not_deleted(connect: Connect) -> None:
     ann = connect("ann")
     ann.join_group("workers", create=True)
-    with pytest.raises(GroupNotEmpty, match="'workers' still has 1 members: ann"):
+    with pytest.raises(GroupNotEmpty, match="'workers' still has 1 member: ann"):
         ann.delete_group("workers")
     with pytest.raises(GroupNotFound, match="'nobody'"):
         ann.delete_group("nobody")

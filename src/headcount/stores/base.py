@@ -32,10 +32,12 @@ taken, or in the same transaction: never before.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from headcount.errors import GroupNotEmpty
 from headcount.model import (
     Beat,
     Census,
@@ -63,6 +65,27 @@ HISTORY = 10_000
 """How many lines of history a group keeps."""
 
 
+log = logging.getLogger("headcount")
+
+
+def log_corrupt(message: str) -> None:
+    """What a store's `on_corrupt` is, unless somebody wants to know it otherwise."""
+    log.error("%s", message)
+
+
+def not_empty(group: str, live: Collection[str], claiming: Collection[str]) -> GroupNotEmpty:
+    """Why a group is not deleted: these members are in it, or only places of these are not free yet."""
+    if live:
+        what = f"still has {len(live)} member{'' if len(live) == 1 else 's'}: "
+        some = live
+    else:
+        what = "has no members, but places in it are not free before their time is over: "
+        some = claiming
+    return GroupNotEmpty(
+        f"group {group!r} {what}{', '.join(sorted(some)[:3])}{', …' if len(some) > 3 else ''}"
+    )
+
+
 class Doorbell(Protocol):
     def wait(self, timeout: Seconds) -> Ring:
         """Wait until a group may have changed since the last `wait`, or the time is over (an empty
@@ -88,6 +111,7 @@ class Store(Protocol):
         ...
 
     on_corrupt: Callable[[str], object]
+    """Told of what cannot be read. At first, `log_corrupt`."""
 
     def open(self) -> None:
         """Connect, and create or migrate what is missing where the store may. Once open, nothing to do."""

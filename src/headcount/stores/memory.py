@@ -27,7 +27,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from headcount import native
-from headcount.errors import ConfigError, GroupNotEmpty, GroupNotFound, StoreUnavailable
+from headcount.errors import ConfigError, GroupNotFound, StoreUnavailable
 from headcount.model import (
     Beat,
     Census,
@@ -56,7 +56,7 @@ from headcount.model import (
     when,
 )
 from headcount.register import Ledger, apply, replace
-from headcount.stores.base import HISTORY, TOMBSTONES
+from headcount.stores.base import HISTORY, TOMBSTONES, log_corrupt, not_empty
 from headcount.stores.url import Url
 
 R = TypeVar("R", Row, Mark, Claim)
@@ -291,7 +291,7 @@ class MemoryStore:
         self.server = server if server is not None else MemoryServer()
         self.reachable = True
         """Set to False to cut this client off: SUSPENDED, in the words of ZooKeeper."""
-        self.on_corrupt: Callable[[str], object] = lambda message: None
+        self.on_corrupt: Callable[[str], object] = log_corrupt
         self.address = f"memory://{name}"
 
     @classmethod
@@ -349,9 +349,9 @@ class MemoryStore:
             found = server.groups.get(group)
             if found is None:
                 return False
-            live = sorted({row.member_id for row in found.rows.values() if row.live})
+            live = {row.member_id for row in found.rows.values() if row.live}
             if live or found.claims:
-                raise GroupNotEmpty(f"group {group!r} still has {len(live)} members: {', '.join(live[:3])}")
+                raise not_empty(group, live, {claim.member_id for claim in found.claims.values()})
             server.floor = max(server.floor, found.revision)
             del server.groups[group]
             server.ring(group)

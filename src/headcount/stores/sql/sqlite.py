@@ -50,7 +50,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from headcount.errors import ConfigError, GroupNotEmpty, NotPromised
+from headcount.errors import ConfigError, NotPromised
 from headcount.model import (
     Beat,
     Census,
@@ -76,6 +76,7 @@ from headcount.model import (
     when,
 )
 from headcount.register import apply
+from headcount.stores.base import log_corrupt, not_empty
 from headcount.stores.sql.mounts import on_network
 from headcount.stores.sql.records import decode_all
 from headcount.stores.sql.sqlite_beats import SQL as BEATS
@@ -107,6 +108,13 @@ TAKEN = ("-beats", "-wal", "-shm", "-journal")
 
 MOST_COMPLAINTS = 1000
 """Corrupt records that are remembered as told; after so many, they are told again."""
+
+GETTING_RID = {
+    "row": "it is replaced when its member enters again",
+    "mark": "it is replaced when its member is marked again",
+    "claim": "it holds nobody back, and goes when its group is deleted",
+}
+"""What becomes of a record that cannot be read."""
 
 PROMISES = Guarantees(
     scope="host",
@@ -152,7 +160,7 @@ class SQLiteStore:
         _within("lock_timeout", lock_timeout, 0.01, 60)
         self.path = os.path.abspath(path) + ("" if namespace == "default" else f".{namespace}")
         self.address = f"sqlite:///{self.path}"
-        self.on_corrupt: Callable[[str], object] = lambda message: None
+        self.on_corrupt: Callable[[str], object] = log_corrupt
         self._interval = interval
         self._poll = poll
         self._lock_timeout = lock_timeout
@@ -286,10 +294,10 @@ class SQLiteStore:
                 return False
             found = group_named(con, group)
             rows = self._decoded(group, Row, con.execute(SQL["rows_all"], (found.id,)))
-            live = sorted({row.member_id for row in rows if row.live})
+            live = {row.member_id for row in rows if row.live}
             claims = self._decoded(group, Claim, con.execute(SQL["claims_after"], (found.id, 0)))
             if live or claims:
-                raise GroupNotEmpty(f"group {group!r} still has {len(live)} members: {', '.join(live[:3])}")
+                raise not_empty(group, live, {claim.member_id for claim in claims})
             con.execute(SQL["count_change"])
             con.execute(SQL["raise_floor"], (found.revision,))
             for table in ("rows", "marks", "claims", "tombstones", "group"):
@@ -431,8 +439,8 @@ class SQLiteStore:
             self._told.clear()
         self._told.add((group, kind, key))
         self.on_corrupt(
-            f"{self.path}: the {kind} {key} of group {group!r} cannot be read and is left out: {what}; it is "
-            "replaced when its member enters again"
+            f"{self.path}: the {kind} {key} of group {group!r} cannot be read and is left out: {what}; "
+            f"{GETTING_RID[kind]}"
         )
 
 
