@@ -43,7 +43,7 @@ def a_beat_without_an_answer_is_counted(plant: Planter) -> None:
 def a_frozen_clock_is_trusted(plant: Planter) -> None:
     """Nobody looks whether the time of day ran ahead of the clock while the machine was frozen."""
     plant.edit(
-        session.Presence.trusts, "return (now.wall - now.boot) - self._skew <= self._margin", "return True"
+        session.Presence.trusts, "return (now.wall - now.boot) - skew <= self._margin", "return True"
     )
 
 

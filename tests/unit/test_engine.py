@@ -264,6 +264,96 @@ def test_what_changes_before_the_doorbell_is_hung_is_seen(
     eventually(lambda: group.is_up("ben"), "ann sees ben")
 
 
+def test_a_register_that_can_be_read_but_not_written_is_one_outage(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not one at each write, ended by each read between them: whoever is woken by it reads it once."""
+    caplog.set_level(logging.INFO, "headcount")
+    ann = connect("ann", timeout=5.0)
+    group = ann.join_group("workers", create=True)
+    group.view()
+    real, locked = store(ann).commit, threading.Event()
+    locked.set()
+
+    def commit(*args: Any, **more: Any) -> Any:
+        if locked.is_set():
+            raise StoreUnavailable("locked by another process")
+        return real(*args, **more)
+
+    with group.changes(initial=False) as changes:
+        monkeypatch.setattr(store(ann), "commit", commit)
+        threading.Timer(1.5, locked.clear).start()
+        ann.update_capabilities(b"new")
+        eventually(lambda: said(caplog, "serves us again"), "the end of it")
+        told = [change.kind for change in changes_until(changes, is_(Kind.STEADY))]
+    assert len(said(caplog, "does not serve us")) == 1
+    assert len(said(caplog, "serves us again")) == 1
+    assert (told.count(Kind.DEGRADED), told.count(Kind.STEADY)) == (1, 1)
+
+
+def test_a_log_handler_that_blocks_costs_nobody_a_session(connect: Connect) -> None:
+    """A log may be on a full disk, or behind a socket. Beats go on meanwhile."""
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            blocked.set()
+            free.wait(30)
+
+    blocked, free, slow = threading.Event(), threading.Event(), Slow()
+    logger = logging.getLogger("headcount")
+    logger.addHandler(slow)
+    try:
+        ann, ben = connect("ann"), connect("ben", elsewhere=1)
+        ann.join_group("workers", create=True)
+        group = ben.group("workers")
+        with group.changes() as changes:
+            cut_off(ann)
+            assert blocked.wait(SOON)
+            cut_off(ann, False)
+            eventually(lambda: ann.health()["connected"], "it is served again")
+            with pytest.raises(TimeoutError):
+                changes_until(changes, is_(Kind.DOWN, "ann"), 2 * DOWN)
+        assert group.is_up("ann")
+    finally:
+        free.set()
+        logger.removeHandler(slow)
+
+
+def test_groups_that_come_and_go_leave_nothing_behind(connect: Connect) -> None:
+    """A process may see thousands of them in its life."""
+    ann = connect("ann")
+    for number in range(20):
+        ann.join_group(f"job-{number}", create=True).view()
+        ann.leave_group(f"job-{number}")
+        ann.delete_group(f"job-{number}")
+
+    node = hub(ann).node
+    eventually(lambda: not ann._require_agent().memberships, "its memberships are forgotten")
+    eventually(lambda: not node.replicas and not hub(ann)._watched, "its replicas are forgotten")
+
+
+def test_many_who_begin_to_listen_at_once_are_served_by_one_thread(connect: Connect) -> None:
+    """Two would call a callback concurrently with itself."""
+    ann = connect("ann")
+    ann.create_group("workers")
+    group = ann.group("workers")
+    group.view()
+    ready, ends = threading.Barrier(16), []
+
+    def listen() -> None:
+        ready.wait()
+        ends.append(group.on_change(lambda change: None))
+
+    threads = [threading.Thread(target=listen) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(hub(ann).notifier._listeners) == 16
+    for end in ends:
+        end()
+
+
 # ── closing ──
 
 

@@ -56,6 +56,13 @@ class Agent:
         found.want(desired)
         return found
 
+    def tidy(self) -> None:
+        """Forget the groups that we have left for good: a process may come and go in thousands. Why we
+        are out of one against our will is kept, to be told to whoever asks."""
+        for group, m in list(self.memberships.items()):
+            if m.forgettable:
+                del self.memberships[group]
+
     @property
     def needs_session(self) -> bool:
         if self.presence.session is not None or self.closing:

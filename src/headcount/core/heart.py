@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headcount.core.backoff import Backoff
 from headcount.core.expiry import LATE
 from headcount.core.session import Presence
-from headcount.core.work import DoAdvance, DoBeat, HeartRequest, Rest
+from headcount.core.work import HEART, DoAdvance, DoBeat, HeartRequest, Rest
 from headcount.errors import HeadcountError
 from headcount.model import Beat, Moment, Seconds, SessionId, Tick
 
@@ -55,7 +55,7 @@ class Heart:
         if at < self._not_before:
             return self._rest(min(self._not_before, node.trust_ends(at)))
         if not node.by_session:
-            node.served("heart", at)  # nothing is asked of it that could fail
+            node.served(HEART, at)  # nothing is asked of it that could fail
         seeing = self._seeing(at)
         advance_at = node.clock.advance_at(seeing) if self._may_tick(at) else math.inf
         if at >= advance_at and node.clock.tick is not None:
@@ -149,10 +149,10 @@ class Heart:
 
     def _served(self, now: Moment) -> None:
         self._retry.reset()
-        self._node.served("heart", now.boot)
+        self._node.served(HEART, now.boot)
 
     def _failed(self, request: HeartRequest, error: HeadcountError, now: Moment) -> None:
-        self._node.failed("heart", error, now.boot)
+        self._node.failed(HEART, error, now.boot)
         # Within a third of its ttl each session has to be tried again, and half of that goes for waiting
         # for an answer: after an outage so little may be left of it, and ticks follow at once.
         shortest = min((a.presence.beat_every for a in self._node.by_session.values()), default=math.inf)

@@ -51,8 +51,9 @@ class TermState:
         self._session = presence.session_id
 
     def trusted(self, now: Moment) -> bool:
-        """Whether its owner may act on it at `now`."""
-        return self.over is None and self._believes() and self._presence.trusts(now)
+        """Whether its owner may act on it at `now`. Trust is asked first: if it is renewed by another
+        thread just then, after it had run out, what is asked next shows that it is another trust."""
+        return self.over is None and self._presence.trusts(now) and self._believes()
 
     def trusted_until(self) -> float:
         return self._presence.trusted_until if self.over is None else 0.0

@@ -175,6 +175,13 @@ class Membership:
         return self.phase in (Phase.JOINED, Phase.OUT, Phase.BARRED)
 
     @property
+    def forgettable(self) -> bool:
+        """Whether nothing about it matters any more."""
+        if self.phase is not Phase.OUT or self.desired is not None or self.error is not None:
+            return False
+        return not self.following and self.look_again_at == math.inf
+
+    @property
     def waits(self) -> bool:
         """Whether it is waiting to see something in the register."""
         return self._must_look or self.phase is Phase.BARRED or self.look_again_at < math.inf

@@ -21,7 +21,7 @@ from headcount.core.heart import Heart
 from headcount.core.membership import Desired, Membership
 from headcount.core.replica import Replica
 from headcount.core.watch import Watcher
-from headcount.core.work import Outage, Tiding, Told, ToldSelf
+from headcount.core.work import HEART, Outage, OutageEnded, Tiding, Told, ToldSelf
 from headcount.errors import HeadcountError
 from headcount.model import Change, Guarantees, Moment, Seconds, SessionId
 
@@ -42,6 +42,8 @@ class Node:
         """When the watcher last had read all that had rung; None while nothing is watched."""
         self.dirty: set[str] = set()
         """Groups to be read."""
+        self.vanished: set[str] = set()
+        """Groups of which the store has just said that there is none."""
         self.sweep = False
         self.moved: set[str] = set()
         """Coordinators to which something may have happened since the engine last took note."""
@@ -140,16 +142,24 @@ class Node:
         ends = (m.term.trusted_until() for m in self.leading.values() if m.term is not None)
         return min((end for end in ends if end > at), default=math.inf)
 
-    def failed(self, hand: str, error: HeadcountError, at: Seconds) -> None:
-        began = self.outage.failed(hand, error, at)
+    def failed(self, kind: str, error: HeadcountError, at: Seconds) -> None:
+        """A request of this kind failed."""
+        began = self.outage.failed(kind, error, at)
         if began is not None:
             self.tidings.append(began)
             self._doubt()
 
-    def served(self, hand: str, at: Seconds) -> None:
-        if hand == "heart" and self.outage.fails(hand):
+    def served(self, kind: str, at: Seconds) -> None:
+        """A request of this kind succeeded."""
+        if kind == HEART and self.outage.fails(kind):
             self.watcher.try_again()  # the store is back: soon enough that the heart need not go blind
-        ended = self.outage.served(hand, at)
+        self._over(self.outage.served(kind, at))
+
+    def idle(self, at: Seconds) -> None:
+        """The watcher wants nothing of the store."""
+        self._over(self.outage.idle(at))
+
+    def _over(self, ended: OutageEnded | None) -> None:
         if ended is not None:
             self.tidings.append(ended)
             self._doubt()

@@ -46,9 +46,10 @@ class Presence:
         self.generation = 0
         self.next_beat = 0.0
         self.retry_at = 0.0
-        self.trusted_until = 0.0
         self._margin = margin_of(ttl)
-        self._skew = 0.0
+        self._trust = (0.0, 0.0)
+        """Until when, and by how much wall time was ahead then: one value, since others may look at it
+        while we change it."""
         self._pending: tuple[float, float] | None = None
         self._notice_read = 0
         self._notice_told = 0
@@ -62,6 +63,11 @@ class Presence:
     @property
     def session_id(self) -> SessionId:
         return self.session.id if self.session else ""
+
+    @property
+    def trusted_until(self) -> Seconds:
+        """The instant up to which we may act on what is ours, unless wall time runs ahead."""
+        return self._trust[0]
 
     @property
     def unread(self) -> float | None:
@@ -113,7 +119,7 @@ class Presence:
         """The store has ended the session, or we have."""
         self.session = None
         self.generation += 1
-        self.trusted_until = 0.0
+        self._trust = (0.0, 0.0)
         self._pending = None
         self._unread_since = None
 
@@ -130,9 +136,10 @@ class Presence:
 
     def trusts(self, now: Moment) -> bool:
         """Whether we may act on what the register said was ours."""
-        if now.boot >= self.trusted_until:
+        until, skew = self._trust
+        if now.boot >= until:
             return False
-        return (now.wall - now.boot) - self._skew <= self._margin
+        return (now.wall - now.boot) - skew <= self._margin
 
     def blind(self, now: Seconds, pass_at: Seconds | None) -> bool:
         """Whether we can no longer see what we are responsible for. `pass_at`: when the watcher last
@@ -148,7 +155,7 @@ class Presence:
 
     def _extend(self, trust: tuple[float, float]) -> None:
         if trust[0] > self.trusted_until:
-            self.trusted_until, self._skew = trust
+            self._trust = trust
 
     def _doubt(self, now: Moment) -> None:
         """Trust that has run out before it is renewed is not the same trust."""

@@ -115,7 +115,7 @@ class Watcher:
         if node.replicas:
             node.pass_at = at
         elif not self._wake_at:
-            node.served("watcher", at)  # nothing is asked of it that could fail
+            node.idle(at)
         wake_at = at if self._busy else min(self._wake_at.values(), default=math.inf)
         if node.sweep:
             wake_at = min(wake_at, self._sweep_at)
@@ -181,6 +181,7 @@ class Watcher:
                     wake_at = min(wake_at, later)
         if agent.gone:  # only now: who has no row here needs no goodbye
             return agent.close_at if at < agent.close_at else DoClose(instance, session)
+        agent.tidy()
         return wake_at
 
     @staticmethod
@@ -230,12 +231,12 @@ class Watcher:
         """The request was carried out: asked at `asked`, answered at `now`."""
         node = self._node
         if isinstance(answer, HeadcountError) and not isinstance(answer, LookupError | ValueError):
-            node.failed("watcher", answer, now.boot)
+            node.failed(type(request).__name__, answer, now.boot)
             self._not_before = now.boot + self._retry.failed()
             if not hasattr(request, "instance"):
                 self._patient_since = now.boot
         elif not isinstance(request, Listen) or request.doorbell:
-            node.served("watcher", now.boot)
+            node.served(type(request).__name__, now.boot)
             self._retry.reset()
         agent = node.agents.get(getattr(request, "instance", ""))
         match request:
@@ -328,6 +329,7 @@ class Watcher:
         if isinstance(answer, GroupNotFound):
             self._whole.discard(group)
             self._node.tell(group, replica.vanish(asked.boot))
+            self._node.vanished.add(group)
             for agent, membership in self._members(replica, everybody=True):
                 membership.failed(answer, asked.boot, now.boot)
                 self._after(agent, membership, now)

@@ -133,27 +133,48 @@ class OutageEnded:
 Tiding = Told | ToldSelf | OutageBegan | OutageEnded
 
 
+HEART = "heart"
+"""The kind of all that the heart asks; the watcher's kinds are named after its requests."""
+
+FORGOTTEN = 10.0
+"""Seconds after which a kind of request that failed, and was not made again, is wanted no longer. Whatever
+is wanted is tried again sooner."""
+
+
 class Outage:
-    """One outage, from the first failure of any hand until all hands have succeeded again."""
+    """One outage, from the first failure of any kind of request until each kind that failed has succeeded
+    again, or is wanted no longer. A store that can be read, but not written to, is one outage; not one
+    at each write, ended by the read that follows."""
 
     def __init__(self) -> None:
         self.since: Seconds | None = None
         self.error: HeadcountError | None = None
-        self._failing: set[str] = set()
+        self._failing: dict[str, Seconds] = {}
 
-    def failed(self, hand: str, error: HeadcountError, now: Seconds) -> OutageBegan | None:
-        self._failing.add(hand)
+    def failed(self, kind: str, error: HeadcountError, now: Seconds) -> OutageBegan | None:
+        self._failing[kind] = now
         self.error = error
         if self.since is not None:
             return None
         self.since = now
         return OutageBegan(error)
 
-    def fails(self, hand: str) -> bool:
-        return hand in self._failing
+    def fails(self, kind: str) -> bool:
+        return kind in self._failing
 
-    def served(self, hand: str, now: Seconds) -> OutageEnded | None:
-        self._failing.discard(hand)
+    def served(self, kind: str, now: Seconds) -> OutageEnded | None:
+        self._failing.pop(kind, None)
+        if self.since is None:
+            return None
+        self._failing = {k: at for k, at in self._failing.items() if now - at < FORGOTTEN}
+        return self._end(now)
+
+    def idle(self, now: Seconds) -> OutageEnded | None:
+        """The watcher wants nothing any more that could fail."""
+        self._failing = {k: at for k, at in self._failing.items() if k == HEART}
+        return self._end(now)
+
+    def _end(self, now: Seconds) -> OutageEnded | None:
         if self.since is None or self._failing:
             return None
         seconds, self.since, self.error = now - self.since, None, None

@@ -26,9 +26,10 @@ class Job(Generic[T]):
     """One call of the application, carried out by the watcher thread. It looks before it writes, so
     that it may be repeated while the store does not answer and its caller waits."""
 
-    def __init__(self, call: Callable[[Store], T], until: float) -> None:
+    def __init__(self, call: Callable[[Store], T], until: float, owner: str = "") -> None:
         self.call = call
         self.until = until
+        self.owner = owner
         self.not_before = 0.0
         self.done = native.threading().Event()
         self.given_up = False
@@ -39,22 +40,26 @@ class Job(Generic[T]):
     def run(self, store: Store) -> bool:
         """Whether it is over."""
         try:
-            self.result = self.call(store)
+            result = self.call(store)
         except ConnectionError as error:
+            if self.done.is_set():
+                return True  # cancelled meanwhile
             self.error = error
             self.not_before = boot() + self._retry.failed()
             if self.not_before < self.until and not self.given_up:
                 return False
         except Exception as error:  # noqa: BLE001 - handed to whoever asked
-            self.error = error
+            self.fail(error)
         else:
-            self.error = None
+            if not self.done.is_set():
+                self.result, self.error = result, None
         self.done.set()
         return True
 
     def fail(self, error: BaseException) -> None:
-        self.error = error
-        self.done.set()
+        if not self.done.is_set():
+            self.error = error
+            self.done.set()
 
 
 class Jobs:
@@ -62,6 +67,8 @@ class Jobs:
 
     def __init__(self) -> None:
         self._jobs: deque[Job[Any]] = deque()
+        self.running: Job[Any] | None = None
+        """The one that is being carried out."""
 
     def add(self, job: Job[Any]) -> None:
         self._jobs.append(job)
@@ -70,12 +77,25 @@ class Jobs:
         """The next one whose time has come."""
         for _ in range(len(self._jobs)):
             job = self._jobs.popleft()
-            if job.given_up:
+            if job.given_up or job.done.is_set():
                 continue
             if job.not_before <= boot():
+                self.running = job
                 return job
             self._jobs.append(job)
         return None
+
+    def ran(self, job: Job[Any], *, over: bool) -> None:
+        """It was carried out, or is to be tried again."""
+        self.running = None
+        if not over:
+            self._jobs.append(job)
+
+    def cancel(self, owner: str, error: HeadcountError) -> None:
+        """End all calls of one coordinator."""
+        for job in (*self._jobs, *([self.running] if self.running is not None else [])):
+            if job.owner == owner:
+                job.fail(error)
 
     def soonest(self) -> float | None:
         """When there is one to carry out; None: none waits."""

@@ -47,13 +47,12 @@ from headcount.core.work import (
     WatchRequest,
 )
 from headcount.engine.callers import EVERYBODY, Job, Jobs, Waiter, Waiters
+from headcount.engine.herald import flush, say
 from headcount.engine.identity import boot, moment
 from headcount.engine.notifier import Listener, Notifier, Queue
-from headcount.errors import HeadcountError, StoreUnavailable
+from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Beat, Change, Ring, Tick, View
 from headcount.stores.base import Doorbell, Store, TickingStore
-
-log = logging.getLogger("headcount")
 
 T = TypeVar("T")
 
@@ -114,9 +113,10 @@ class Hub:
             if thread is not current:
                 thread.join(max(0.0, until - boot()))
         self.notifier.stop(max(0.0, until - boot()))
+        flush(max(0.0, min(0.5, until - boot())))
 
     def _start(self) -> None:
-        self.store.on_corrupt = lambda message: log.error("%s", message)
+        self.store.on_corrupt = lambda message: say(logging.ERROR, "%s", message)
         _alive.add(self)
         for name, run in (("heart", self._heart), ("watcher", self._watch)):
             thread = native.threading().Thread(target=run, name=f"headcount-{name}", daemon=True)
@@ -125,15 +125,23 @@ class Hub:
 
     # ── for the faces ──
 
-    def call(self, call: Callable[[Store], T], timeout: float) -> T:
-        """Have the watcher carry out one call. Raises what the store raises; `StoreUnavailable` or
-        `OutcomeUnknown` if it does not answer in time."""
-        job = Job(call, boot() + timeout)
+    def call(self, call: Callable[[Store], T], timeout: float, *, owner: str = "", writes: bool = True) -> T:
+        """Have the watcher carry out one call, for the coordinator `owner`. Raises what the store raises;
+        if it does not answer in time `StoreUnavailable`, or `OutcomeUnknown` if something may have been,
+        or may yet be, written."""
+        job = Job(call, boot() + timeout, owner)
         with self.lock:
             self._jobs.add(job)
         self._wake(watcher=True)
         if not native.wait(job.done, timeout + 0.05):
-            job.given_up = True
+            with self.lock:
+                job.given_up = True
+                under_way = self._jobs.running is job
+            if under_way and writes:
+                raise OutcomeUnknown(
+                    f"{self.store.address} did not answer within {timeout:g} s, and may still do what it "
+                    "was asked: look before you ask again"
+                )
             raise job.error or self.unavailable(timeout)
         if job.error is not None:
             raise job.error
@@ -155,6 +163,12 @@ class Hub:
         finally:
             with self.lock:
                 self._waiters.remove(waiter, whose)
+
+    def cancel(self, owner: str, error: HeadcountError) -> None:
+        """This coordinator is closing: end its calls, and ask all who wait whether they wait on."""
+        with self.lock:
+            self._jobs.cancel(owner, error)
+            self._waiters.ask(None)
 
     def unavailable(self, timeout: float) -> HeadcountError:
         """The error to raise when the store did not do a thing in time."""
@@ -196,7 +210,9 @@ class Hub:
 
     def unsubscribe(self, group: str, queue: Queue) -> None:
         with self.lock:
-            self._queues[group] = [pair for pair in self._queues.get(group, []) if pair[1] is not queue]
+            left = [pair for pair in self._queues.pop(group, []) if pair[1] is not queue]
+            if left:
+                self._queues[group] = left
 
     def listen(self, group: str, instance: str, callback: Callable[[Change], object]) -> Listener:
         listener = Listener(group, callback)
@@ -208,6 +224,18 @@ class Hub:
     def silence(self, listener: Listener) -> None:
         self.unsubscribe(listener.group, listener.queue)
         self.notifier.remove(listener)
+
+    def _let_go(self, group: str) -> None:
+        """A group has vanished. Unless somebody is told of it, or is to be a member, nobody watches it:
+        who looks again begins anew. Else a process would remember every group that there ever was."""
+        members = (agent.memberships.get(group) for agent in self.node.agents.values())
+        if group in self._queues or any(m is not None and m.desired is not None for m in members):
+            return
+        for instance in self._watched.pop(group, ()):
+            agent = self.node.agents.get(instance)
+            if agent is not None:
+                agent.watching -= 1
+        self.node.unwatch(group)
 
     def drop(self, agent: Agent) -> None:
         """This coordinator is closed: nothing of it stays."""
@@ -270,9 +298,9 @@ class Hub:
             self.opened = error is None
             self.open_error = error
             if error is not None:
-                self.node.failed("watcher", error, boot())
+                self.node.failed("open", error, boot())
             elif retry.failures:
-                self.node.served("watcher", boot())
+                self.node.served("open", boot())
             self._after()
         if error is not None:
             with self.lock:
@@ -288,9 +316,10 @@ class Hub:
     def _watch_once(self) -> None:
         with self.lock:
             job = self._jobs.take()
-        if job is not None and not job.run(self.store):
+        if job is not None:
+            over = job.run(self.store)
             with self.lock:
-                self._jobs.add(job)
+                self._jobs.ran(job, over=over)
         with self.lock:
             self._watch_wake.clear()
             request = self.node.watcher.next(moment())
@@ -355,16 +384,23 @@ class Hub:
             return call()
         except HeadcountError as error:
             return error
-        except Exception as error:
-            log.exception("%s: the store failed in a way it should not", self.store.address)
+        except Exception as error:  # noqa: BLE001 - see above
+            say(
+                logging.ERROR,
+                "%s: the store failed in a way it should not",
+                self.store.address,
+                exc_info=error,
+            )
             return StoreUnavailable(f"{self.store.address}: {type(error).__name__}: {error}")
 
     def _survive(self, once: Callable[[], None]) -> None:
         """A defect of ours must be loud, but not end a thread on which a membership hangs."""
         try:
             once()
-        except Exception:
-            log.exception("a defect in Headcount, please report it; going on in a second")
+        except Exception as error:  # noqa: BLE001 - see above
+            say(
+                logging.ERROR, "a defect in Headcount, please report it; going on in a second", exc_info=error
+            )
             native.threading().Event().wait(1.0)
 
     def _wake(self, *, heart: bool = False, watcher: bool = False) -> None:
@@ -379,6 +415,8 @@ class Hub:
     def _after(self) -> None:
         """With the lock held, after anything may have moved."""
         self._ask_waiters()
+        while self.node.vanished:
+            self._let_go(self.node.vanished.pop())
         if self.node.heart.hurried():
             self._wake(heart=True)
         for tiding in self.node.fetch():
@@ -390,9 +428,14 @@ class Hub:
                 case ToldSelf(instance, group, kind):
                     self._tell_self(instance, group, kind)
                 case OutageBegan(error):
-                    log.warning("%s does not serve us: %s; views grow older", self.store.address, error)
+                    say(
+                        logging.WARNING,
+                        "%s does not serve us: %s; views grow older",
+                        self.store.address,
+                        error,
+                    )
                 case OutageEnded(seconds):
-                    log.info("%s serves us again, after %.1f s", self.store.address, seconds)
+                    say(logging.INFO, "%s serves us again, after %.1f s", self.store.address, seconds)
 
     def _ask_waiters(self) -> None:
         moved, self.node.moved = self.node.moved, set()
@@ -402,7 +445,7 @@ class Hub:
     def _tell_self(self, instance: str, group: str, kind: Any) -> None:
         agent, replica = self.node.agents.get(instance), self.node.replicas.get(group)
         name = agent.me.member_id if agent else ""
-        log.info("%r in group %r: %s", name, group, kind)
+        say(logging.INFO, "%r in group %r: %s", name, group, kind)
         if agent is None:
             return
         view = replica.view if replica is not None else None

@@ -94,20 +94,26 @@ class Notifier:
     """The thread that runs the callbacks. Started when there is one to run."""
 
     def __init__(self) -> None:
+        self._lock = native.threading().Lock()
+        """Guards the list, which is replaced and never changed, and the start of the thread."""
         self._listeners: list[Listener] = []
         self._wake = native.threading().Event()
         self._thread: Any = None
         self._stopped = False
 
     def add(self, listener: Listener) -> None:
-        self._listeners = [*self._listeners, listener]
-        if self._thread is None:
-            self._thread = native.threading().Thread(target=self._run, name="headcount-notifier", daemon=True)
-            self._thread.start()
+        with self._lock:
+            self._listeners = [*self._listeners, listener]
+            if self._thread is None:
+                self._thread = native.threading().Thread(
+                    target=self._run, name="headcount-notifier", daemon=True
+                )
+                self._thread.start()
 
     def remove(self, listener: Listener) -> None:
         listener.queue.close()
-        self._listeners = [other for other in self._listeners if other is not listener]
+        with self._lock:
+            self._listeners = [other for other in self._listeners if other is not listener]
 
     def wake(self) -> None:
         self._wake.set()
