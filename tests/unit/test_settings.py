@@ -107,15 +107,24 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ({"ttl": -1.0}, r"ttl must be a number of seconds above 0, not -1.0"),
         ({"ttl": True}, r"ttl must be a number of seconds above 0, not True"),
         ({"ttl": float("nan")}, r"ttl must be a number of seconds above 0, not nan"),
+        ({"ttl": 86_401}, r"ttl must be 86,400 s \(a day\) at most, not 86401 \(from the argument\)"),
+        ({"ttl": 1e5, "beat": 1e9}, r"ttl must be 86,400 s"),
+        ({"beat": 1e9}, r"beat must be 86,400 s"),
         ({"member_id": 7}, r"member_id must be a string, not 7 \(from the argument\)"),
         ({"member_id": ""}, r"member_id must be 1 to 200 bytes of UTF-8, not 0"),
         (
             {"on_conflict": "takeover"},
             r"one of take_over, fail, wait, share, not 'takeover'.*mean 'take_over'",
         ),
-        ({"namespace": "a/b"}, r"namespace 'a/b' is not usable: letters, digits, - and _"),
+        (
+            {"namespace": "a/b"},
+            r"namespace 'a/b' \(from the argument\) is not usable: letters, digits, - and _",
+        ),
         ({"namespace": "n" * 65}, r"64 at most"),
-        ({"beat": 6.0}, r"beat=6 is more than a third of ttl=15.*Leave it out, or make it smaller"),
+        (
+            {"beat": 6.0},
+            r"beat=6 \(from the argument\) is more than a third of ttl=15 \(from the default\).*Leave it out, or make it smaller",
+        ),
         ({"url": f"{URL}?ttl=5&ttl=6"}, r"a setting is twice in the URL, of ttl, ttl: say it once"),
         ({"url": f"{URL}?ttl=soon"}, r"ttl must be a number of seconds, not 'soon' \(from the URL"),
         ({"url": "headcount.db"}, r"looks like scheme://host/path.*sqlite:///headcount.db"),
@@ -128,8 +137,25 @@ def test_a_mistake_is_named_with_its_source_and_its_remedy(given: dict[str, Any]
 
 def test_a_mistake_in_the_environment_is_said_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADCOUNT_TTL", "soon")
-    with pytest.raises(ConfigError, match=r"ttl.*'soon' \(from the environment\)"):
+    with pytest.raises(ConfigError, match=r"ttl.*'soon' \(from HEADCOUNT_TTL\)"):
         Coordinator(URL)
+    monkeypatch.delenv("HEADCOUNT_TTL")
+    for value, what in (("a" * 201, "1 to 200 bytes"), ("a\nb", "cannot be printed")):
+        monkeypatch.setenv("HEADCOUNT_MEMBER_ID", value)
+        with pytest.raises(ConfigError, match=rf"{what}.*\(from HEADCOUNT_MEMBER_ID\)"):
+            Coordinator(URL)
+
+
+def test_a_mistake_is_found_also_where_something_else_goes_before_it(file: Path) -> None:
+    """Else it would be found by the one program that does not override it, at some other time."""
+    file.write_text("")
+    with pytest.raises(ConfigError, match=r"ttl must be a number of seconds, not '1x' \(from the URL"):
+        gather({"url": f"{URL}?ttl=1x", "ttl": 5.0}, {})
+    file.write_text('ttl = "abc"\n')
+    with pytest.raises(ConfigError, match=r"ttl must be a number.*'abc' \(from .*headcount\.toml\)"):
+        gather({"url": URL, "ttl": 5.0}, {})
+    file.write_text("ttl = 86400\n")
+    assert gather({"url": URL}, {}).ttl == 86_400.0
 
 
 def test_mistakes_in_the_file_name_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from headcount.core.membership import OnConflict
 from headcount.errors import ConfigError, nearest
 
 CONFLICTS = ("take_over", "fail", "wait", "share")
+LONGEST = 86_400.0
+"""Seconds: a day. Who is not missed for longer than that need not be counted."""
 FILES = ("~/.config/headcount.toml", "/etc/headcount.toml")
 
 
@@ -56,21 +58,26 @@ def gather(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Settings
     with where the value came from."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    places: dict[str, str] = {}
+    """The sources again, as an error names them."""
 
-    def take(found: Mapping[str, Any], source: str, name: str = "{}") -> None:
+    def take(found: Mapping[str, Any], name: str, place: Callable[[str], str]) -> None:
+        """What is overridden is looked at too: a mistake is to be found by whoever comes first."""
         for key in _KINDS:
-            if found.get(key) is not None and key not in values:
-                values[key] = _typed(key, found[key], source)
-                sources[key] = name.format(key)
+            if found.get(key) is None:
+                continue
+            value = _typed(key, found[key], place(key))
+            if key not in values:
+                values[key], sources[key], places[key] = value, name.replace("{}", key), place(key)
 
-    environment = {key: os.environ.get(f"HEADCOUNT_{key.upper()}") or None for key in _KINDS}
-    take({k: v for k, v in arguments.items() if k != "url"}, "the argument", "argument {}")
+    environment = {key: os.environ.get(_variable(key)) or None for key in _KINDS}
+    take({k: v for k, v in arguments.items() if k != "url"}, "argument {}", lambda key: "the argument")
     file, path = _file()
     url, source = _first_url(arguments, environment, file, path)
     bare, query = _split(url)
-    take(query, f"the URL ({source})", "URL")
-    take({k: v for k, v in environment.items() if k != "url"}, "the environment", "environment")
-    take({k: v for k, v in file.items() if k != "url"}, path, path)
+    take(query, "URL", lambda key: f"the URL ({source})")
+    take({k: v for k, v in environment.items() if k != "url"}, "environment", _variable)
+    take({k: v for k, v in file.items() if k != "url"}, path, lambda key: path)
     sources["url"] = source
 
     rest = {key: value for key, value in query.items() if key not in _KINDS}
@@ -81,8 +88,12 @@ def gather(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Settings
         raise ConfigError(f"{path}: options must be a table of the store's own options, as in [options]")
     merged = {**file.get("options", {}), **rest, **options}
     settings = Settings(url=bare, options=merged, sources=sources, **values)
-    _check(settings)
+    _check(settings, places)
     return settings
+
+
+def _variable(key: str) -> str:
+    return f"HEADCOUNT_{key.upper()}"
 
 
 def named_url() -> str | None:
@@ -141,6 +152,10 @@ def _typed(key: str, value: Any, source: str) -> Any:
             raise ConfigError(f"{key} must be a number of seconds, not {value!r} (from {source})") from None
         if isinstance(value, bool) or not math.isfinite(number) or number <= 0:
             raise ConfigError(f"{key} must be a number of seconds above 0, not {value!r} (from {source})")
+        if number > LONGEST:
+            raise ConfigError(
+                f"{key} must be {LONGEST:,.0f} s (a day) at most, not {value!r} (from {source})"
+            )
         return number
     if not isinstance(value, str):
         raise ConfigError(f"{key} must be a string, not {value!r} (from {source})")
@@ -152,30 +167,33 @@ def _typed(key: str, value: Any, source: str) -> Any:
     return value
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, places: Mapping[str, str]) -> None:
     if settings.member_id is not None:
-        check_id(settings.member_id, "member_id")
+        check_id(settings.member_id, "member_id", places["member_id"])
     if settings.beat is not None and settings.beat > settings.ttl / 3:
         raise ConfigError(
-            f"beat={settings.beat:g} is more than a third of ttl={settings.ttl:g}: one lost beat would be "
-            "noticed too late. Leave it out, or make it smaller"
+            f"beat={settings.beat:g} (from {places['beat']}) is more than a third of ttl={settings.ttl:g} "
+            f"(from {places.get('ttl', 'the default')}): one lost beat would be noticed too late. Leave it "
+            "out, or make it smaller"
         )
     if not settings.namespace.replace("-", "").replace("_", "").isalnum() or len(settings.namespace) > 64:
         raise ConfigError(
-            f"namespace {settings.namespace!r} is not usable: letters, digits, - and _, 64 at most"
+            f"namespace {settings.namespace!r} (from {places['namespace']}) is not usable: letters, digits, "
+            "- and _, 64 at most"
         )
 
 
-def check_id(value: object, what: str) -> str:
+def check_id(value: object, what: str, source: str = "") -> str:
     """An id as it may be written: str of 1–200 UTF-8 bytes of printable characters."""
+    place = f" (from {source})" if source else ""
     if not isinstance(value, str):
-        raise ConfigError(f"{what} must be a str, not {type(value).__name__}")
+        raise ConfigError(f"{what} must be a str, not {type(value).__name__}{place}")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise ConfigError(f"{what} {value!r} cannot be written as UTF-8") from None
+        raise ConfigError(f"{what} {value!r} cannot be written as UTF-8{place}") from None
     if not 1 <= size <= 200:
-        raise ConfigError(f"{what} must be 1 to 200 bytes of UTF-8, not {size}")
+        raise ConfigError(f"{what} must be 1 to 200 bytes of UTF-8, not {size}{place}")
     if not value.isprintable():
-        raise ConfigError(f"{what} {value!r} has a character that cannot be printed")
+        raise ConfigError(f"{what} {value!r} has a character that cannot be printed{place}")
     return value
