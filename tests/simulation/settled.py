@@ -108,7 +108,7 @@ def _disordered(town: Town, group: str) -> Reason | None:
         agent = next(a for a in process.agents if a.me.instance == row.instance)
         if (row.instance, group) not in process.wanted:
             return ("leaving is leaving", f"{process.name} is in {group}, and does not want to be: {row}")
-        if agent.memberships[group].incarnation != row.incarnation:
+        if agent.membership(group).incarnation != row.incarnation:
             return ("nobody is locked out", f"{process.name} does not know its own row in {group}: {row}")
     terms = town.truth.trusted(group)
     leads = town.leader(group)

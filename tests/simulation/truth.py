@@ -231,7 +231,8 @@ class Truth:
         newest, want = self._entered.get((name, row.instance), (0, 0))
         wanted = self.wants.get((row.instance, name), 0)
         agent = self.agents.get(row.instance)
-        knows = agent is not None and agent.memberships[name].newest_own >= newest
+        known = agent.memberships.get(name) if agent is not None else None
+        knows = known is not None and known.newest_own >= newest
         returns = newest > 0 and want == wanted and knows  # else it asks for the name, and may have it
         if returns:
             self.world.kept["coming back"] += 1
