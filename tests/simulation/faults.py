@@ -22,7 +22,8 @@ crash · crash of the ticker · crash of the ticker and its standbys · restart 
 pause anywhere · pause asked · pause answer
 hung watcher · hung heart · hung watcher of the ticker
 takeover · zombie and successor · rival: take_over · rival: fail · rival: wait
-marks · forget · guard released · a group deleted and made again · not ready in time · closed
+marks · forget · fenced by an operator · guard released
+a group deleted and made again · not ready in time · closed
 crash in a storm · pause in a storm · cut in a storm · hang in a storm · jump in a storm
 takeover in a storm · mark in a storm · forget in a storm · choke in a storm
 """

@@ -106,6 +106,28 @@ def marks(town: Town) -> Script:
     town.held = []
 
 
+@scene
+def vouched_for(town: Town) -> Script:
+    """A leader has died, and an operator who knows it says so: its place is free at once."""
+    world = town.world
+    found = a_leader(town)
+    if found is None:
+        return
+    process, agent, membership = found
+    group = membership.group
+    world.faults["fenced by an operator"] += 1
+    process.crash()
+    yield 0.5
+    town.mark(group, agent.me.member_id, forced_down=True, fenced=True)
+    yield 0.5 + 4 * town.calm_weather.delay[1]
+    past = town.truth.latest[group]
+    able = [r for r in past.rows.values() if r.standing_since and r.instance != agent.me.instance]
+    if past.claims or (able and (past.leader is None or past.leader.instance == agent.me.instance)):
+        raise world.broken("claims go", f"nobody may lead {group}, though {process.name} is known to be dead")
+    town.mark(group, agent.me.member_id)
+    yield 0.5
+
+
 def _reads_of(process: Process) -> Callable[[Flight], bool]:
     return lambda flight: flight.hand.process is process and isinstance(flight.request, DoRead)
 
