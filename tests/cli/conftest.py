@@ -34,7 +34,8 @@ class Shell:
             "HEADCOUNT_CONFIG": os.devnull,
             "HOME": str(folder),
         }
-        self.environment.pop("XDG_STATE_HOME", None)
+        for name in ("XDG_STATE_HOME", "COLUMNS", "LINES"):
+            self.environment.pop(name, None)
         self.running: list[Running] = []
 
     def run(self, *arguments: str, code: int = 0, **environment: str) -> Result:

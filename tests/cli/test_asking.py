@@ -326,7 +326,7 @@ def test_a_narrow_terminal_gets_fewer_columns_but_whole_ids(shell):
     name = "compute-0123456789.example.org"
     shell.run("mark", "web", name, "--disabled", "a reason that is much too long for so narrow a terminal")
     lines = on_a_terminal(shell, "members", "web", columns=45, NO_COLOR="1").split("\r\n")
-    assert all(len(line) <= 45 for line in lines)
+    assert all(len(line) <= 45 for line in lines), lines
     assert any(name in line for line in lines)
 
 

@@ -116,15 +116,9 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
             {"on_conflict": "takeover"},
             r"one of take_over, fail, wait, share, not 'takeover'.*mean 'take_over'",
         ),
-        (
-            {"namespace": "a/b"},
-            r"namespace 'a/b' \(from the argument\) is not usable: letters, digits, - and _",
-        ),
+        ({"namespace": "a/b"}, r"namespace 'a/b' \(from the argument\) is not usable: letters, digits"),
         ({"namespace": "n" * 65}, r"64 at most"),
-        (
-            {"beat": 6.0},
-            r"beat=6 \(from the argument\) is more than a third of ttl=15 \(from the default\).*Leave it out, or make it smaller",
-        ),
+        ({"beat": 6.0}, r"beat=6 \(from the argument\) is more than a third of ttl=15 \(from the default\)"),
         ({"url": f"{URL}?ttl=5&ttl=6"}, r"a setting is twice in the URL, of ttl, ttl: say it once"),
         ({"url": f"{URL}?ttl=soon"}, r"ttl must be a number of seconds, not 'soon' \(from the URL"),
         ({"url": "headcount.db"}, r"looks like scheme://host/path.*sqlite:///headcount.db"),
