@@ -39,15 +39,21 @@ __version__ = "0.1.0"
 
 
 def pack(value: Any) -> bytes:
-    """A value as MessagePack bytes, to publish as capabilities."""
-    return msgspec.msgpack.encode(value)
+    """A value as MessagePack bytes, to publish as capabilities. Raises `ConfigError` if it is not made of
+    what MessagePack knows: None, bool, int, float, str, bytes, lists and dicts of these, and such."""
+    try:
+        return msgspec.msgpack.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ConfigError(f"this {type(value).__name__} cannot be MessagePack: {error}") from error
 
 
 def unpack(capabilities: bytes) -> Any:
     """What `pack` packed. Raises `ConfigError` if these bytes are not MessagePack."""
+    if not isinstance(capabilities, bytes | bytearray | memoryview):
+        raise ConfigError(f"capabilities are bytes, not {type(capabilities).__name__}")
     try:
         return msgspec.msgpack.decode(capabilities)
-    except msgspec.DecodeError as error:
+    except (TypeError, ValueError, RecursionError) as error:  # a DecodeError is a ValueError
         raise ConfigError(f"these {len(capabilities)} bytes are not MessagePack: {error}") from error
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -33,20 +34,21 @@ from headcount.errors import (
     ConfigError,
     Forked,
     GroupNotFound,
+    HeadcountError,
     MemberNotFound,
     MemberTaken,
     NotJoined,
+    OutcomeUnknown,
     nearest,
 )
-from headcount.group import Changes, Group
+from headcount.group import FORKED, OBSERVES, Changes, Group, seconds
 from headcount.model import Change, View
 from headcount.stores.base import Store
 from headcount.stores.url import parse
 
 T = TypeVar("T")
 
-FOREVER = 1e9
-"""Seconds that stand for no bound at all."""
+MEANWHILE = "this coordinator was closed while the call waited"
 
 
 def connect(
@@ -102,28 +104,36 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         own: dict[str, object] = {name: options.pop(name) for name in ("beat", "host") if name in options}
         given: dict[str, object] = {"url": url, "member_id": member_id, "ttl": ttl, "namespace": namespace}
         self._settings: Settings = gather({**given, **own, "on_conflict": on_conflict}, options)
-        if not _seconds(timeout):
-            raise ConfigError(f"timeout must be seconds above 0, or None to wait, not {timeout!r}")
+        for name, value in self._settings.options.items():
+            if not isinstance(value, str | int | float):
+                raise ConfigError(f"{name} must be a string, a number or a bool, not {value!r}")
         self._address = parse(self._settings.url).safe
         self.member_id = self._settings.member_id
-        self.timeout = FOREVER if timeout is None else float(timeout)
+        self.timeout = seconds(timeout, "timeout", zero=False)
         self._instance = fresh()
         self._pid: int | None = None
         self._hub: Hub | None = None
         self._agent: Agent | None = None
+        # Guards all that follows, and that hub and agent are made once. The hub's lock guards what the hub's
+        # threads work on: the agent, its memberships, the replicas. It is taken within this one, never the
+        # other way round: a predicate that is waited for, for one, does not take this one.
         self._lock = native.threading().RLock()
-        self._groups: dict[str, Group] = {}
+        self._groups: weakref.WeakValueDictionary[str, Group] = weakref.WeakValueDictionary()
+        self._replicas: dict[str, Replica] = {}
+        """Of the groups that we watch, from their first view until we close."""
+        self._written: dict[str, int] = {}
+        """At which revision an operator's word of ours was written, of those groups: no view is older."""
         self._notifiers: dict[str, Callable[[], None]] = {}
         self._listeners: set[Listener] = set()
         self._open_changes: set[Changes] = set()
-        self._closing = False
+        self._closing = False  # set once, and so read without it
 
     # ── the seeds' nine calls ──
 
     def create_group(self, group_id: str) -> bool:
         """Create a group; False, and no effect, if it exists."""
         check_id(group_id, "group_id")
-        return self._call(lambda store: store.create_group(group_id))
+        return self._call(lambda store: store.create_group(group_id), writes=True)
 
     def get_all_group_ids(self) -> list[str]:
         """The ids of all groups, also of empty ones, sorted."""
@@ -141,9 +151,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         self._check_capabilities(hub, capabilities)
         agent = self._require_agent()
         if self.member_id is None:
-            raise NotJoined(
-                "an observer joins nothing: give connect() a member_id, or set HEADCOUNT_MEMBER_ID"
-            )
+            raise NotJoined(OBSERVES)
         desired = Desired(
             capabilities=bytes(capabilities),
             stand=stand,
@@ -151,12 +159,11 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             on_conflict=self._settings.on_conflict,
         )
         with hub.lock:
+            self._check_usable()  # who closes takes this lock afterwards, and finds what is wanted here
             known = agent.memberships.get(group_id)
             wanted_before = known is not None and known.desired is not None
             membership = hub.node.want(agent, group_id, desired)
-        in_time = hub.wait_until(
-            lambda: membership.settled or hub.fatal is not None or self._closing, self.timeout, of=agent
-        )
+        in_time = self._wait(lambda: membership.settled or hub.fatal is not None, self.timeout, of=agent)
         if membership.phase is not Phase.JOINED:
             self._not_joined(hub, membership, in_time, wanted_before)
         return self.group(group_id)
@@ -171,8 +178,6 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             with hub.lock:
                 membership.unwant()  # what did get written all the same is withdrawn
             self._poke()
-        if self._closing:
-            raise Closed("the coordinator was closed while it joined")
         if in_time and hub.fatal is not None:
             raise hub.fatal
         if in_time:
@@ -187,7 +192,8 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         raise hub.unavailable(self.timeout)
 
     def leave_group(self, group_id: str) -> None:
-        """Leave a group; no effect if we are not in it. Raises `GroupNotFound`."""
+        """Leave a group; no effect if we are not in it. Raises `GroupNotFound`, and `OutcomeUnknown` if the
+        store does not confirm it in time: it is still wanted then, and done once the store serves."""
         hub = self._ready_hub()
         check_id(group_id, "group_id")
         membership = self._require_agent().memberships.get(group_id)
@@ -197,11 +203,12 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         with hub.lock:
             membership.unwant()
         self._poke()
-        if not hub.wait_until(lambda: membership.phase is Phase.OUT, self.timeout, of=self._agent):
-            raise hub.unavailable(self.timeout)
+        if not self._wait(lambda: membership.phase is Phase.OUT, self.timeout, of=self._agent):
+            raise self._unconfirmed(hub, f"leaving group {group_id!r}")
 
     def get_members(self, group_id: str) -> list[str]:
-        """The ids of the members that are here, sorted. Raises `GroupNotFound`."""
+        """The ids of the members that are here, sorted. Raises `GroupNotFound`, and `StoreUnavailable` where
+        the group is not watched and cannot be read."""
         return [member.member_id for member in self._look(group_id).up]
 
     def get_member_capabilities(self, group_id: str, member_id: str) -> bytes:
@@ -213,18 +220,22 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             here = [other.member_id for other in view.up]
             was = f" (it is {member.status} since {member.since:%Y-%m-%d %H:%M:%S} UTC)" if member else ""
             raise MemberNotFound(
-                f"group {group_id!r} has no member {member_id!r} now{was}{nearest(member_id, here)}"
+                f"group {group_id!r} has no member {member_id!r} now{was}{nearest(member_id, here) or '.'} "
+                "get_members lists those it has"
             )
         return member.capabilities
 
     def update_capabilities(self, capabilities: bytes, *, group_id: str | None = None) -> None:
         """Publish new capabilities, in all groups that we are in or in one. The same bytes write
-        nothing. Raises `NotJoined`, `Superseded`, `CapabilitiesTooLarge`."""
+        nothing. Raises `NotJoined`, `Superseded`, `Expelled`, `CapabilitiesTooLarge`, and `OutcomeUnknown` if
+        the store does not confirm it in time: it is still wanted then, and done once the store serves."""
         hub = self._ready_hub()
         self._check_capabilities(hub, capabilities)
         agent, value = self._require_agent(), bytes(capabilities)
         if group_id is not None:
             check_id(group_id, "group_id")
+        if self.member_id is None:
+            raise NotJoined(OBSERVES)
         with hub.lock:
             chosen = [m for m in agent.memberships.values() if group_id in (None, m.group)]
         failed = next((m.error for m in chosen if m.error is not None), None)
@@ -240,8 +251,8 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         def published() -> bool:
             return all(m.error is not None or m.desired is None or (m.ours and _published(m)) for m in chosen)
 
-        if not hub.wait_until(published, self.timeout, of=agent):
-            raise hub.unavailable(self.timeout)
+        if not self._wait(published, self.timeout, of=agent):
+            raise self._unconfirmed(hub, "the update of the capabilities")
         for membership in chosen:
             if membership.error is not None:
                 raise membership.error
@@ -268,8 +279,8 @@ class Coordinator(AbstractContextManager["Coordinator"]):
     def delete_group(self, group_id: str) -> None:
         """Delete a group with what it remembers. Raises `GroupNotFound`, `GroupNotEmpty`."""
         check_id(group_id, "group_id")
-        if not self._call(lambda store: store.delete_group(group_id)):
-            raise self._group_not_found(group_id)
+        if not self._call(lambda store: store.delete_group(group_id), writes=True):
+            raise self._group_not_found(group_id, "get_all_group_ids lists those there are")
         self._reread(group_id)
 
     def group(self, group_id: str) -> Group:
@@ -286,9 +297,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         """Vouch for the application: its members are ready. With `for_`, for so many seconds: not said
         again in time, they are `unready`, while their session and rows stay."""
         hub = self._ready_hub()
-        if not _seconds(for_):
-            raise ConfigError(f"for_ must be seconds above 0, not {for_!r}")
-        until = boot() + for_ if for_ is not None else math.inf
+        until = math.inf if for_ is None else boot() + seconds(for_, "for_", zero=False, none=None)
         with hub.lock:
             self._require_agent().say_ready(bool(ready), until)
         self._poke()
@@ -319,27 +328,33 @@ class Coordinator(AbstractContextManager["Coordinator"]):
 
     def close(self, timeout: float = 5.0) -> None:
         """Leave every group, end the session and let go of the store. Returns within `timeout` seconds,
-        whether the store is up or down; if it is down, our members expire after their ttl."""
+        whether the store is up or down; if it is down, our members expire after their ttl.
+
+        Calls that wait, in other threads, get `Closed`. Twice is no mistake. Raises nothing but
+        `ConfigError` for what is no number of seconds."""
+        bound = seconds(timeout, "timeout", none=None)
         if self._of_parent():  # nothing here is ours, and its lock may have been held at the fork
             self._closing = True
             return
+        until = boot() + bound
         with self._lock:
             hub, agent = self._hub, self._agent
             if self._closing or hub is None or agent is None:
                 self._closing = True
                 return
             self._closing = True
-        until = boot() + timeout
-        for listener in list(self._listeners):
+            listeners, open_changes = list(self._listeners), list(self._open_changes)
+        for listener in listeners:
             hub.silence(listener)
+        for changes in open_changes:
+            changes.close()
         with hub.lock:
             agent.closing = True
             for membership in agent.memberships.values():
                 membership.unwant()
+        hub.cancel(self._instance, Closed(MEANWHILE))
         self._poke()
-        hub.wait_until(lambda: agent.presence.session is None, timeout * 0.8, of=agent)
-        for changes in list(self._open_changes):
-            changes.close()
+        hub.wait_until(lambda: agent.presence.session is None, bound * 0.8, of=agent)
         hub.drop(agent)
         hub.release(max(0.0, until - boot()))
 
@@ -358,10 +373,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
 
     def _check_usable(self) -> None:
         if self._of_parent():
-            raise Forked(
-                "this coordinator belongs to the parent process: it cannot be used after a fork. "
-                "Connect in the child, after the fork"
-            )
+            raise Forked(FORKED)
         if self._closing:
             raise Closed("this coordinator has been closed")
 
@@ -379,11 +391,12 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         """The hub, started and with its store open. Raises what the store refuses with."""
         self._check_usable()
         with self._lock:
+            self._check_usable()  # who closed before we came to start it has nothing to let go of
             if self._hub is None:
                 self._start()
             hub = self._hub
         assert hub is not None
-        if not hub.wait_until(lambda: hub.opened or hub.fatal is not None, self.timeout):
+        if not self._wait(lambda: hub.opened or hub.fatal is not None, self.timeout):
             raise hub.unavailable(self.timeout)
         if not hub.opened and hub.fatal is not None:
             raise hub.fatal
@@ -407,14 +420,52 @@ class Coordinator(AbstractContextManager["Coordinator"]):
                 f"{hub.interval:g} s, and a ttl takes at least three ticks, {3 * hub.interval:g} s"
             )
 
-    def _call(self, call: Callable[[Store], T], group_id: str | None = None) -> T:
+    def _wait(self, predicate: Callable[[], bool], timeout: float, *, of: Agent | None = None) -> bool:
+        """Every wait of a call: until this is so, time is up, or the coordinator is closed (`Closed`)."""
+        hub = self._hub
+        assert hub is not None
+        in_time = hub.wait_until(lambda: self._closing or predicate(), timeout, of=of)
+        if self._closing:
+            raise Closed(MEANWHILE)
+        return in_time
+
+    def _call(self, call: Callable[[Store], T], group_id: str | None = None, *, writes: bool = False) -> T:
+        """One call of the store, carried out by the hub. It looks whether we were closed just before it was
+        handed over, too late for `Hub.cancel` to know of it."""
         hub = self._ready_hub()
+
+        def unless_closed(store: Store) -> T:
+            if self._closing:
+                raise Closed(MEANWHILE)
+            return call(store)
+
         try:
-            return hub.call(call, self.timeout)
+            return hub.call(unless_closed, self.timeout, owner=self._instance, writes=writes)
         except GroupNotFound:
             if group_id is None:
                 raise
             raise self._group_not_found(group_id) from None
+
+    def _watch(self, hub: Hub, group_id: str) -> Replica:
+        with self._lock:
+            self._check_usable()  # what a closed one watched would be watched for ever
+            replica = self._replicas[group_id] = hub.watch(group_id, self._require_agent())
+            return replica
+
+    def _keep(self, kept: set[T], one: T) -> bool:
+        """Have `close` end this one too; False if it no longer will."""
+        with self._lock:
+            if not self._closing:
+                kept.add(one)
+            return not self._closing
+
+    def _unconfirmed(self, hub: Hub, what: str) -> HeadcountError:
+        error = OutcomeUnknown(
+            f"{hub.store.address}: {what} was not confirmed within {self.timeout:g} s; it is still wanted, "
+            "and is done once the store serves"
+        )
+        error.__cause__ = hub.open_error or hub.node.outage.error
+        return error
 
     def _poke(self) -> None:
         if self._hub is not None and self._agent is not None:
@@ -427,15 +478,16 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             replica = hub.node.replicas.get(group_id)
             hub.node.touch(group_id)
         if replica is not None:
-            hub.wait_until(
-                lambda: replica.asked_at >= asked or hub.node.outage.since is not None, self.timeout
-            )
+            with contextlib.suppress(Closed):  # what the call was to do is done
+                self._wait(
+                    lambda: replica.asked_at >= asked or hub.node.outage.since is not None, self.timeout
+                )
 
     def _look(self, group_id: str) -> View:
         """A view of a group: the one that is watched, or one read for this call."""
         hub = self._ready_hub()
         check_id(group_id, "group_id")
-        if group_id in hub.node.replicas:
+        if group_id in hub.node.replicas:  # one look, which needs no lock: gone since, view() watches anew
             return self.group(group_id).view()
         replica = Replica(group_id, boot)
         asked = boot()
@@ -443,14 +495,15 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         assert replica.view is not None
         return replica.view
 
-    def _group_not_found(self, group_id: str) -> GroupNotFound:
+    def _group_not_found(
+        self, group_id: str, step: str = "create_group makes one; join_group(create=True) too"
+    ) -> GroupNotFound:
         near = ""
         with contextlib.suppress(Exception):  # the hint is a courtesy, not the message
-            known = self._ready_hub().call(lambda store: store.groups(), min(1.0, self.timeout))
+            hub, soon = self._ready_hub(), min(1.0, self.timeout)
+            known = hub.call(lambda store: store.groups(), soon, owner=self._instance, writes=False)
             near = nearest(group_id, known)
-        return GroupNotFound(
-            f"there is no group {group_id!r}{near}. create_group makes one; join_group(create=True) too"
-        )
+        return GroupNotFound(f"there is no group {group_id!r}{near or '.'} {step}")
 
     @staticmethod
     def _check_capabilities(hub: Hub, capabilities: object) -> None:
@@ -472,8 +525,3 @@ def _published(membership: Membership) -> bool:
     another thread, which has taken their place before they were written."""
     row, desired = membership.row, membership.desired
     return row is not None and desired is not None and row.capabilities == desired.capabilities
-
-
-def _seconds(value: object) -> bool:
-    """Whether this is a number of seconds above 0, or None."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)

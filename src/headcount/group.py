@@ -6,9 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import EllipsisType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from headcount import native
 from headcount.core.leadership import TermState
 from headcount.core.membership import Membership
 from headcount.core.replica import Replica
@@ -19,7 +18,7 @@ from headcount.engine.settings import check_id
 from headcount.errors import (
     Closed,
     ConfigError,
-    GroupNotFound,
+    Forked,
     HeadcountError,
     LockTimeout,
     MemberNotFound,
@@ -40,23 +39,54 @@ MARKS = ("disabled", "forced_down", "expelled")
 ATTEMPTS = 10
 """How often a write that somebody else's got before is repeated on what is there now."""
 
+FOREVER = 1e9
+"""Seconds that stand for no bound at all."""
+
+FORKED = (
+    "this coordinator belongs to the parent process: it cannot be used after a fork. "
+    "Connect in the child, after the fork"
+)
+
+OBSERVES = "this coordinator only observes: give connect() a member_id, or set HEADCOUNT_MEMBER_ID"
+
+
+def seconds(value: object, what: str, *, zero: bool = True, none: str | None = "to wait") -> float:
+    """A number of seconds that was given as `what`; infinity is no bound, nor is None where there is a word
+    for what it does. `zero`: whether 0 may be given. Raises `ConfigError`."""
+    if value is None and none is not None:
+        return FOREVER
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not (value > 0 or (zero and value == 0))
+    ):
+        least = "0 or more seconds" if zero else "seconds above 0"
+        otherwise = f", or None {none}" if none is not None else ""
+        raise ConfigError(f"{what} must be {least}{otherwise}, not {value!r}")
+    return float(min(value, FOREVER))
+
 
 class Changes(AbstractContextManager["Changes"], Iterator[Change]):
-    """The changes of one group, in order, from now on. Ends when it or its coordinator is closed."""
+    """The changes of one group, in order, from now on. Ends when it or its coordinator is closed, and in a
+    forked child."""
 
-    def __init__(self, queue: Queue, close: Callable[[Changes], None]) -> None:
+    def __init__(self, hub: Hub, queue: Queue, close: Callable[[Changes], None]) -> None:
+        self._hub = hub
         self._queue = queue
         self._close = close
 
     def get(self, timeout: float | None = None) -> Change:
-        """The next change. Raises `TimeoutError` if none comes within `timeout` seconds, and `Closed`
-        when there will be no more."""
-        change = self._queue.get(timeout)
+        """The next change. Raises `TimeoutError` if none comes within `timeout` seconds, `Closed` when there
+        will be no more, and `Forked` in a child of the process that they belong to."""
+        bound = seconds(timeout, "timeout")
+        change = None if self._hub.forked else self._queue.get(bound)
         if change is not None:
             return change
+        if self._hub.forked:
+            raise Forked(FORKED)
         if self._queue.closed:
             raise Closed("these changes are closed")
-        raise TimeoutError(f"no change within {timeout:g} s")
+        raise TimeoutError(f"no change within {bound:g} s")
 
     def __next__(self) -> Change:
         try:
@@ -65,8 +95,11 @@ class Changes(AbstractContextManager["Changes"], Iterator[Change]):
             raise StopIteration from None
 
     def close(self) -> None:
-        self._queue.close()
-        self._close(self)
+        """No more changes: whoever waits for one gets `Closed`. What came before can still be read. Twice is
+        no mistake; raises nothing."""
+        if not self._hub.forked:  # a thread that is not here may have held a lock of the queue
+            self._queue.close()
+            self._close(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -93,7 +126,7 @@ class Term:
         return False
 
     @property
-    def trusted_until(self) -> float:
+    def trusted_for(self) -> float:
         """Seconds for which it is trusted, counted from now, if no further beat is taken."""
         return max(0.0, self._state.trusted_until() - boot()) if self.trusted else 0.0
 
@@ -105,13 +138,11 @@ class Term:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the term is over: True if it is, False if `timeout` seconds passed first."""
-        until = None if timeout is None else boot() + timeout
+        until = boot() + seconds(timeout, "timeout")
         while self.trusted:
-            left = self._state.trusted_until() - boot()
-            if until is not None:
-                left = min(left, until - boot())
-                if left <= 0:
-                    return not self.trusted
+            left = min(self._state.trusted_until(), until) - boot()
+            if left <= 0 and boot() >= until:
+                return not self.trusted
             self._hub.wait_until(lambda: self._state.over is not None, max(0.001, left))
         return True
 
@@ -125,9 +156,9 @@ class Group:
     def __init__(self, coordinator: Coordinator, group_id: str) -> None:
         self.group_id = group_id
         self._coordinator = coordinator
-        self._replica: Replica | None = None
-        self._turn = native.threading().Lock()
-        self._written = 0
+        self._led = False
+        """Whether a thread leads, or is about to. Guarded by the hub's lock. Nothing else is kept here:
+        a group that nobody holds is forgotten, and made anew when it is asked for."""
 
     # ── looking ──
 
@@ -138,12 +169,13 @@ class Group:
         `fresh`: read the store in any case. Raises `GroupNotFound`, and `StoreUnavailable` where
         nothing has been read yet."""
         hub = self._coordinator._ready_hub()
-        replica = self._replica
+        oldest = None if max_age is None else seconds(max_age, "max_age", none="for any age")
+        replica = self._coordinator._replicas.get(self.group_id)
         view = replica.view if replica is not None else None
         if view is None or replica is None or self._behind(view):
             replica, view = self._first_view(hub)
-        if fresh or (max_age is not None and view.age > max_age):
-            return self._read_anew(hub, replica, view, max_age)
+        if fresh or (oldest is not None and view.age > oldest):
+            return self._read_anew(hub, replica, view, oldest)
         return view
 
     def is_up(self, member_id: str) -> bool:
@@ -158,13 +190,12 @@ class Group:
     def _behind(self, view: View) -> bool:
         """Whether the view is older than what our own calls have written."""
         membership = self._membership()
-        return view.revision < max(self._written, membership.committed if membership is not None else 0)
+        written = self._coordinator._written.get(self.group_id, 0)
+        return view.revision < max(written, membership.committed if membership is not None else 0)
 
     def _first_view(self, hub: Hub) -> tuple[Replica, View]:
-        replica = hub.watch(self.group_id, self._coordinator._require_agent())
-        self._replica = replica
+        replica = self._coordinator._watch(hub, self.group_id)
         timeout = self._coordinator.timeout
-
         asked = boot()
         if replica.missing:
             with hub.lock:
@@ -176,7 +207,7 @@ class Group:
                 return replica.missing and replica.asked_at >= asked
             return not self._behind(view) or hub.node.outage.since is not None
 
-        in_time = hub.wait_until(there, timeout)
+        in_time = self._coordinator._wait(there, timeout)
         view = replica.view
         if view is not None:
             return replica, view
@@ -192,7 +223,7 @@ class Group:
 
         with hub.lock:
             hub.node.touch(self.group_id)
-        if not hub.wait_until(read, self._coordinator.timeout):
+        if not self._coordinator._wait(read, self._coordinator.timeout):
             if max_age is None:
                 raise hub.unavailable(self._coordinator.timeout)
             raise Stale(
@@ -212,20 +243,24 @@ class Group:
         self.view()
         queue = Queue(bound=1_000_000)
         with hub.lock:
-            view = self._replica.view if self._replica is not None else None
+            replica = self._coordinator._replicas.get(self.group_id)
+            view = replica.view if replica is not None else None
             if view is None:
                 raise self._coordinator._group_not_found(self.group_id)
             if initial:
                 queue.put(_who_is_here(view))
             queue.bound = len(queue) + 1000
             hub.subscribe(self.group_id, self._coordinator._instance, queue)
-        changes = Changes(queue, lambda changes: self._forget_changes(hub, changes, queue))
-        self._coordinator._open_changes.add(changes)
+        changes = Changes(hub, queue, lambda changes: self._forget_changes(hub, changes, queue))
+        if not self._coordinator._keep(self._coordinator._open_changes, changes):
+            changes.close()
+            self._coordinator._check_usable()
         return changes
 
     def _forget_changes(self, hub: Hub, changes: Changes, queue: Queue) -> None:
         hub.unsubscribe(self.group_id, queue)
-        self._coordinator._open_changes.discard(changes)
+        with self._coordinator._lock:
+            self._coordinator._open_changes.discard(changes)
 
     def on_change(self, callback: Callable[[Change], object]) -> Callable[[], None]:
         """Call `callback` with each change, on a thread of the library's own; never two at once.
@@ -235,12 +270,16 @@ class Group:
         hub = self._coordinator._ready_hub()
         self.view()
         listener = hub.listen(self.group_id, self._coordinator._instance, callback)
-        self._coordinator._listeners.add(listener)
 
         def end() -> None:
-            hub.silence(listener)
-            self._coordinator._listeners.discard(listener)
+            if not hub.forked:
+                hub.silence(listener)
+                with self._coordinator._lock:
+                    self._coordinator._listeners.discard(listener)
 
+        if not self._coordinator._keep(self._coordinator._listeners, listener):
+            end()
+            self._coordinator._check_usable()
         return end
 
     # ── leading ──
@@ -252,9 +291,9 @@ class Group:
         Leaving it stands behind the others. Inside, ask `term.trusted` before each act, and give
         `term.token` to whatever is written to. Raises `NotJoined`; several threads take turns."""
         hub = self._coordinator._ready_hub()
-        until = None if timeout is None else boot() + timeout
-        if not native.acquire(self._turn, timeout):
-            raise LockTimeout(f"another thread of this process leads group {self.group_id!r}")
+        bound = seconds(timeout, "timeout")
+        until = boot() + bound
+        self._take_turn(hub, until)
         try:
             membership = self._joined()
             self.view()
@@ -263,7 +302,7 @@ class Group:
                 hub.node.follow(membership, moment())  # we may lead already, and need not wait
                 hub.node.watcher.poke(self._coordinator._require_agent())
             try:
-                term = Term(hub, self._await_term(hub, membership, timeout, until))
+                term = Term(hub, self._await_term(membership, bound, until))
                 membership.inside = True
                 yield term
             finally:
@@ -271,31 +310,39 @@ class Group:
                     with hub.lock:
                         hub.node.lead_less(membership)
                         hub.node.watcher.poke(self._coordinator._require_agent())
-                    hub.wake()
         finally:
-            self._turn.release()
+            with hub.lock:
+                self._led = False
+            if not hub.forked:
+                hub.wake()  # and so ask those who wait for the turn
 
-    def _await_term(
-        self, hub: Hub, membership: Membership, timeout: float | None, until: float | None
-    ) -> TermState:
+    def _take_turn(self, hub: Hub, until: float) -> None:
+        """One thread of this process after the other."""
+        while True:
+            with hub.lock:
+                if not self._led:
+                    self._led = True
+                    return
+            if not self._coordinator._wait(lambda: not self._led, max(0.0, until - boot())):
+                raise LockTimeout(f"another thread of this process leads group {self.group_id!r}")
+
+    def _await_term(self, membership: Membership, bound: float, until: float) -> TermState:
         def settled() -> bool:
-            if self._coordinator._closing or membership.error is not None or membership.desired is None:
+            if membership.error is not None or membership.desired is None:
                 return True
             return membership.term is not None and membership.term.trusted(moment())
 
-        left = None if until is None else max(0.0, until - boot())
-        in_time = hub.wait_until(settled, left)
+        in_time = self._coordinator._wait(settled, max(0.0, until - boot()))
         term = membership.term
         if term is not None and term.trusted(moment()):
             return term
-        if self._coordinator._closing:
-            raise Closed("the coordinator was closed while it waited to lead")
         if not in_time:
-            raise LockTimeout(f"did not come to lead group {self.group_id!r} within {timeout:g} s")
+            raise LockTimeout(f"did not come to lead group {self.group_id!r} within {bound:g} s")
         raise membership.error or NotJoined(f"no longer a member of group {self.group_id!r}")
 
     def resign(self) -> None:
-        """Stop leading: our member stands anew, behind the others. Nothing happens if it does not lead."""
+        """Stop leading: our member stands anew, behind the others. Nothing happens if it does not lead.
+        Raises `NotJoined`, and what took the membership away: `Superseded`, `Expelled`."""
         hub = self._coordinator._ready_hub()
         membership = self._joined()
         with hub.lock:
@@ -306,6 +353,8 @@ class Group:
         membership = self._membership()
         if membership is not None and membership.error is not None:
             raise membership.error
+        if self._coordinator.member_id is None:
+            raise NotJoined(OBSERVES)
         if membership is None or membership.desired is None:
             raise NotJoined(
                 f"{self._coordinator.member_id!r} is not a member of group {self.group_id!r}; "
@@ -331,13 +380,13 @@ class Group:
         dead, so that its place is free at once; recorded."""
         hub = self._coordinator._ready_hub()
         check_id(member_id, "member_id")
-        given = {"disabled": disabled, "forced_down": forced_down, "expelled": expelled}
+        given: dict[str, object] = {"disabled": disabled, "forced_down": forced_down, "expelled": expelled}
         given = {name: value for name, value in given.items() if value is not ...}
         if not isinstance(given.get("disabled", ""), str | None):
             raise ConfigError(f"disabled must be a reason in words, or None, not {disabled!r}")
-        for name in ("forced_down", "expelled"):
-            if not isinstance(given.get(name, True), bool):
-                raise ConfigError(f"{name} must be True or False, not {given[name]!r}")
+        for name, value in {**given, "disabled": True, "fenced": fenced}.items():
+            if not isinstance(value, bool):
+                raise ConfigError(f"{name} must be True or False, not {value!r}")
 
         def write(store: Store) -> Revision:
             def remark() -> list[Write]:
@@ -345,7 +394,8 @@ class Group:
                 old = found.marks[0] if found.marks else None
                 fields = {} if old is None else {name: getattr(old, name) for name in MARKS}
                 seen = old.revision if old else 0
-                return [Remark(member_id=member_id, seen=seen, fenced=fenced, **{**fields, **given})]
+                said: dict[str, Any] = {**fields, **given}
+                return [Remark(member_id=member_id, seen=seen, fenced=fenced, **said)]
 
             return _commit(store, self.group_id, remark)
 
@@ -367,20 +417,25 @@ class Group:
 
             if not withdraw():
                 known = {row.member_id for row in store.read(self.group_id).rows}
+                near = nearest(member_id, known) or "."
                 raise MemberNotFound(
-                    f"group {self.group_id!r} knows no member {member_id!r}{nearest(member_id, known)}"
+                    f"group {self.group_id!r} knows no member {member_id!r}{near} view() lists those it knows"
                 )
             return _commit(store, self.group_id, withdraw)
 
         self._operate(hub, write)
 
     def _operate(self, hub: Hub, write: Callable[[Store], Revision]) -> None:
-        try:
-            self._written = max(self._written, hub.call(write, self._coordinator.timeout))
-        except GroupNotFound:
-            raise self._coordinator._group_not_found(self.group_id) from None
+        coordinator = self._coordinator
+        revision = coordinator._call(write, self.group_id, writes=True)
         with hub.lock:
+            watched = self.group_id in hub.node.replicas
             hub.node.touch(self.group_id)
+        if watched:  # else whoever begins to watch reads what was written
+            with coordinator._lock:
+                coordinator._written[self.group_id] = max(
+                    coordinator._written.get(self.group_id, 0), revision
+                )
         hub.wake()
 
     def __repr__(self) -> str:

@@ -89,7 +89,10 @@ class Member:
 
 
 class View(Mapping[str, Member]):
-    """An immutable picture of a group at a revision: every known member, also down and left ones."""
+    """An immutable picture of a group at a revision: every known member, also down and left ones.
+
+    `leader`: who leads, as every member agrees; None if nobody stands, or a place is being handed over. It
+    tells whom to ask. Whoever acts as the leader asks its `Term`, for a view may be behind."""
 
     __slots__ = ("_confirmed", "_members", "_now", "_up", "degraded", "group_id", "leader", "revision")
 

@@ -142,7 +142,7 @@ def test_an_observer_joins_nothing(connect: Connect) -> None:
     observer = connect()
     observer.create_group("workers")
     with pytest.raises(
-        NotJoined, match=r"an observer joins nothing: give connect\(\) a member_id, or set HEAD"
+        NotJoined, match=r"this coordinator only observes: give connect\(\) a member_id, or set HEAD"
     ):
         observer.join_group("workers")
     with pytest.raises(NotJoined), observer.group("workers").leadership():
@@ -588,7 +588,7 @@ def test_leadership_waits_for_its_turn(connect: Connect) -> None:
     bens = ben.join_group("workers")
     with anns.leadership(SOON) as term:
         assert term.check() == term.token
-        assert 0 < term.trusted_until <= TTL
+        assert 0 < term.trusted_for <= TTL
         too_late = pytest.raises(LockTimeout, match=r"did not come to lead group 'workers' within 0\.2 s")
         with too_late, bens.leadership(timeout=0.2):
             pass

@@ -134,14 +134,14 @@ def _lead(staying: Staying, group: Group, life: Life, grace: float, reserve: flo
             return code
         staying.say("ended", f"{_me(staying)} does not lead any more", token=term.token)
         if staying.child is not None:
-            staying.stop(min(grace, term.trusted_until - reserve))
+            staying.stop(min(grace, term.trusted_for - reserve))
         life.look()
     return None
 
 
 def _act(staying: Staying, term: Term, least: float) -> int | None:
     """Lead, while more than `least` seconds of trust are left. The exit code, if the command ends."""
-    while (left := term.trusted_until) > least:
+    while (left := term.trusted_for) > least:
         number = staying.signals.wait(min(LOOK, left - least))
         child = staying.child
         if child is None:
