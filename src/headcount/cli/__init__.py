@@ -34,7 +34,7 @@ COMMANDS = {
     "create": "Create a group.",
     "delete": "Delete an empty group.",
     "store": "Prepare the store, and look after it.",
-    "demo": "See five processes live, die and recover, in 25 seconds.",
+    "demo": "See five processes live, die and recover, in about half a minute.",
 }
 
 EXIT_CODES = """\b

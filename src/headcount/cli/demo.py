@@ -36,7 +36,7 @@ from headcount.cli.text import put, table
 from headcount.coordinator import Coordinator
 from headcount.errors import HeadcountError
 from headcount.group import Changes
-from headcount.model import Change, Kind, Snapshot, Status, View
+from headcount.model import Change, Kind, Revision, Snapshot, Status, View
 from headcount.stores.base import TickingStore
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ STARTING = 15.0
 """Seconds for five processes to start; that is Python's time, and the machine's."""
 LEAVING = 0.5
 """Seconds until a goodbye has been seen. Half of them are seen within 0.06."""
+LATE, QUIET = 0.5, 0.02
+"""Seconds to wait for a change that is in the view already; and for more of them."""
 BREATH = 2.0
 """Seconds between two scenes, for whoever looks on."""
 
@@ -60,7 +62,7 @@ BREATH = 2.0
 @common_options
 @pass_setup
 def command(setup: Setup, keep: bool) -> None:
-    """See five processes live, die and recover, in about 25 seconds.
+    """See five processes live, die and recover, in about half a minute.
 
     Makes a store of its own in a temporary folder, starts five workers on it, and kills, freezes,
     continues and dismisses some of them. Shows how long it took until the others knew, and what
@@ -123,7 +125,7 @@ def _play(stage: Stage, folder: Path) -> list[Result]:
 
 
 def _start(town: Town) -> list[Result]:
-    town.stage.say(f"Starting {WORKERS} workers, each a process of its own.")
+    town.say(f"Starting {WORKERS} workers, each a process of its own.")
     began = time.monotonic()
     for number in range(1, WORKERS + 1):
         town.start(f"worker-{number}")
@@ -131,7 +133,7 @@ def _start(town: Town) -> list[Result]:
     result = Result(f"{WORKERS} processes start and join", took, STARTING)
     if took is None:
         raise Failed(f"{WORKERS} processes start and join: only {len(town.view.up)} did")
-    town.stage.say(f"All are here after {took:.1f} s. {town.leader()} leads: it stood first.")
+    town.say(f"All are here after {took:.1f} s. {town.leader()} leads: it stood first.")
     return [result]
 
 
@@ -139,9 +141,9 @@ def _kill(town: Town) -> list[Result]:
     """An ordinary member dies without a word."""
     victim = town.ordinary()
     bound, why = town.bound(victim)
-    town.stage.say(f"kill -9 {victim}: it cannot say goodbye. Promised: down within {bound:.1f} s{why}.")
+    town.say(f"kill -9 {victim}: it cannot say goodbye. Promised: down within {bound:.1f} s{why}.")
     took = town.act(victim, signal.SIGKILL, lambda: town.status(victim) is Status.DOWN, bound)
-    town.stage.say(f"{victim} is down after {_s(took)}.")
+    town.say(f"{victim} is down after {_s(took)}.")
     return [Result(f"killed {victim} is down", took, bound, why.strip(" ()"))]
 
 
@@ -149,22 +151,22 @@ def _freeze(town: Town) -> list[Result]:
     """A member stops for longer than its ttl, and then goes on as if nothing had been."""
     victim = town.ordinary()
     bound, why = town.bound(victim)
-    town.stage.say(f"kill -STOP {victim}: it lives, but does nothing, as in a long pause.")
+    town.say(f"kill -STOP {victim}: it lives, but does nothing, as in a long pause.")
     took = town.act(victim, signal.SIGSTOP, lambda: town.status(victim) is Status.DOWN, bound)
-    town.stage.say(f"{victim} is down after {_s(took)}.")
+    town.say(f"{victim} is down after {_s(took)}.")
     down = Result(f"frozen {victim} is down", took, bound, why.strip(" ()"))
     if took is None:
         return [down]
     town.stage.pause(BREATH)
     before = town.view[victim].incarnation
     back = 2 * BEAT + 1
-    town.stage.say(f"kill -CONT {victim}: it finds its session lost, and is to come back by itself.")
+    town.say(f"kill -CONT {victim}: it finds its session lost, and is to come back by itself.")
 
     def returned() -> bool:
         return town.status(victim) is Status.UP and town.view[victim].incarnation > before
 
     took = town.act(victim, signal.SIGCONT, returned, back)
-    town.stage.say(f"{victim} is back after {_s(took)}: another life of it, behind the others in the queue.")
+    town.say(f"{victim} is back after {_s(took)}: another life of it, behind the others in the queue.")
     return [down, Result(f"thawed {victim} is back by itself", took, back, "two beats and 1 s")]
 
 
@@ -174,14 +176,14 @@ def _behead(town: Town) -> list[Result]:
     if victim is None:
         raise Failed("nobody leads")
     bound, why = town.bound(victim)
-    town.stage.say(f"kill -9 {victim}: it leads, with token {token}. The next in line follows.")
+    town.say(f"kill -9 {victim}: it leads, with token {token}. The next in line follows.")
 
     def succeeded() -> bool:
         return town.leader() not in (None, victim) and town.leader_token() > 0
 
     took = town.act(victim, signal.SIGKILL, succeeded, bound)
     heir, higher = town.leader(), town.leader_token()
-    town.stage.say(f"{heir or 'Nobody'} leads after {_s(took)}, with token {higher}.")
+    town.say(f"{heir or 'Nobody'} leads after {_s(took)}, with token {higher}.")
     grew = higher > token
     return [
         Result(f"killed {victim} is succeeded", took, bound, why.strip(" ()")),
@@ -192,9 +194,9 @@ def _behead(town: Town) -> list[Result]:
 def _dismiss(town: Town) -> list[Result]:
     """A member leaves properly."""
     victim = town.ordinary()
-    town.stage.say(f"kill -TERM {victim}: it leaves, and says so.")
+    town.say(f"kill -TERM {victim}: it leaves, and says so.")
     took = town.act(victim, signal.SIGTERM, lambda: town.status(victim) is Status.LEFT, LEAVING)
-    town.stage.say(f"{victim} has left, seen after {_s(took)}.")
+    town.say(f"{victim} has left, seen after {_s(took)}.")
     code = town.workers[victim].wait(5.0)
     if code != 128 + signal.SIGTERM:
         return [Result(f"{victim} leaves and ends", None, LEAVING, f"it ended with code {code}")]
@@ -267,6 +269,8 @@ class Town:
     coordinator: Coordinator
     store: TickingStore
     changes: Changes
+    told: Revision
+    """Up to which the stage has been told of changes."""
     workers: dict[str, Worker] = field(default_factory=dict)
 
     @classmethod
@@ -281,7 +285,7 @@ class Town:
             coordinator.create_group(GROUP)
             store.open()
             group = coordinator.group(GROUP)
-            town = cls(folder, stage, url, coordinator, store, group.changes())
+            town = cls(folder, stage, url, coordinator, store, group.changes(), group.view().revision)
             stage.show(town)
             try:
                 yield town
@@ -333,6 +337,21 @@ class Town:
             return seconds + 3, " (it moves the store's clock: 3 s more)"
         return seconds, ""
 
+    # ── telling ──
+
+    def say(self, text: str) -> None:
+        """A line of the story, after all that the observer has seen until now: its changes come a little
+        later than the view that has them."""
+        seen = self.view.revision
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self._tell(self.changes.get(timeout=QUIET if self.told >= seen else LATE))
+        self.stage.say(text)
+
+    def _tell(self, change: Change) -> None:
+        self.told = max(self.told, change.view.revision)
+        self.stage.tell(change)
+
     # ── acting ──
 
     def act(self, name: str, number: int, happened: Callable[[], bool], bound: float) -> float | None:
@@ -348,7 +367,7 @@ class Town:
             if time.monotonic() > until:
                 return None
             with contextlib.suppress(TimeoutError):
-                self.stage.tell(self.changes.get(timeout=0.02))
+                self._tell(self.changes.get(timeout=0.02))
         return time.monotonic() - began
 
 

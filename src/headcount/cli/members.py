@@ -14,7 +14,7 @@ from headcount.errors import GroupNotFound
 from headcount.model import Member, View
 
 HEAD = ("MEMBER", "STATUS", "SINCE", "LEADS", "MARKS", "SEEN", "CAPABILITIES")
-MEMBER, STATUS, SINCE, LEADS, MARKS, SEEN, CAPABILITIES = range(7)
+STATUS, SINCE, LEADS, MARKS, SEEN, CAPABILITIES = range(1, 7)
 SPARE = (CAPABILITIES, SEEN, SINCE, MARKS)
 """What a narrow terminal can do without, in this order."""
 
