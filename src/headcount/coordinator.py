@@ -119,10 +119,10 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         # other way round: a predicate that is waited for, for one, does not take this one.
         self._lock = native.threading().RLock()
         self._groups: weakref.WeakValueDictionary[str, Group] = weakref.WeakValueDictionary()
-        self._replicas: dict[str, Replica] = {}
-        """Of the groups that we watch, from their first view until we close."""
-        self._written: dict[str, int] = {}
-        """At which revision an operator's word of ours was written, of those groups: no view is older."""
+        self._replicas: weakref.WeakValueDictionary[str, Replica] = weakref.WeakValueDictionary()
+        """Of the groups that we watch, and that the hub holds."""
+        self._written: weakref.WeakKeyDictionary[Replica, int] = weakref.WeakKeyDictionary()
+        """At which revision we last wrote an operator's word: no view of ours is to be older."""
         self._notifiers: dict[str, Callable[[], None]] = {}
         self._listeners: set[Listener] = set()
         self._open_changes: set[Changes] = set()
@@ -478,10 +478,13 @@ class Coordinator(AbstractContextManager["Coordinator"]):
             replica = hub.node.replicas.get(group_id)
             hub.node.touch(group_id)
         if replica is not None:
+
+            def read() -> bool:
+                gone = hub.node.replicas.get(group_id) is not replica
+                return gone or replica.asked_at >= asked or hub.node.outage.since is not None
+
             with contextlib.suppress(Closed):  # what the call was to do is done
-                self._wait(
-                    lambda: replica.asked_at >= asked or hub.node.outage.since is not None, self.timeout
-                )
+                self._wait(read, self.timeout)
 
     def _look(self, group_id: str) -> View:
         """A view of a group: the one that is watched, or one read for this call."""

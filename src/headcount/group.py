@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +173,7 @@ class Group:
         oldest = None if max_age is None else seconds(max_age, "max_age", none="for any age")
         replica = self._coordinator._replicas.get(self.group_id)
         view = replica.view if replica is not None else None
-        if view is None or replica is None or self._behind(view):
+        if view is None or replica is None or self._behind(replica, view):
             replica, view = self._first_view(hub)
         if fresh or (oldest is not None and view.age > oldest):
             return self._read_anew(hub, replica, view, oldest)
@@ -187,33 +188,38 @@ class Group:
         agent = self._coordinator._agent
         return agent.memberships.get(self.group_id) if agent is not None else None
 
-    def _behind(self, view: View) -> bool:
+    def _behind(self, replica: Replica, view: View) -> bool:
         """Whether the view is older than what our own calls have written."""
         membership = self._membership()
-        written = self._coordinator._written.get(self.group_id, 0)
+        written = self._coordinator._written.get(replica, 0)
         return view.revision < max(written, membership.committed if membership is not None else 0)
 
     def _first_view(self, hub: Hub) -> tuple[Replica, View]:
-        replica = self._coordinator._watch(hub, self.group_id)
-        timeout = self._coordinator.timeout
-        asked = boot()
-        if replica.missing:
+        coordinator, asked = self._coordinator, boot()
+        until = asked + coordinator.timeout
+        while True:
+            replica = coordinator._watch(hub, self.group_id)
             with hub.lock:
-                hub.node.touch(self.group_id)  # it may have been made since
-
-        def there() -> bool:
+                if replica.missing:
+                    hub.node.touch(self.group_id)  # it may have been made since
+            there = partial(self._there, hub, replica, asked)
+            in_time = coordinator._wait(there, max(0.0, until - boot()))
             view = replica.view
-            if view is None:
-                return replica.missing and replica.asked_at >= asked
-            return not self._behind(view) or hub.node.outage.since is not None
+            if view is not None:
+                return replica, view
+            if replica.missing and replica.asked_at >= asked:
+                raise coordinator._group_not_found(self.group_id)
+            if not in_time:
+                raise hub.unavailable(coordinator.timeout)
+            # It was let go, on an answer that is older than our question.
 
-        in_time = self._coordinator._wait(there, timeout)
+    def _there(self, hub: Hub, replica: Replica, asked: float) -> bool:
+        """Whether a view is there that is not behind, or that there is none is known."""
         view = replica.view
         if view is not None:
-            return replica, view
-        if in_time and replica.missing:
-            raise self._coordinator._group_not_found(self.group_id)
-        raise hub.unavailable(timeout)
+            return not self._behind(replica, view) or hub.node.outage.since is not None
+        gone = hub.node.replicas.get(self.group_id) is not replica
+        return gone or (replica.missing and replica.asked_at >= asked)
 
     def _read_anew(self, hub: Hub, replica: Replica, old: View, max_age: float | None) -> View:
         asked = boot()
@@ -230,9 +236,8 @@ class Group:
                 f"the view of group {self.group_id!r} is {old.age:.1f} s old, more than the {max_age:g} s "
                 f"allowed, and the store could not be read: {hub.unavailable(self._coordinator.timeout)}"
             )
-        if replica.view is None:
-            raise self._coordinator._group_not_found(self.group_id)
-        return replica.view
+        view = replica.view
+        return self._first_view(hub)[1] if view is None else view
 
     # ── being told ──
 
@@ -429,13 +434,11 @@ class Group:
         coordinator = self._coordinator
         revision = coordinator._call(write, self.group_id, writes=True)
         with hub.lock:
-            watched = self.group_id in hub.node.replicas
+            replica = hub.node.replicas.get(self.group_id)
             hub.node.touch(self.group_id)
-        if watched:  # else whoever begins to watch reads what was written
+        if replica is not None:  # else whoever begins to watch reads what was written
             with coordinator._lock:
-                coordinator._written[self.group_id] = max(
-                    coordinator._written.get(self.group_id, 0), revision
-                )
+                coordinator._written[replica] = max(coordinator._written.get(replica, 0), revision)
         hub.wake()
 
     def __repr__(self) -> str:

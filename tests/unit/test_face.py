@@ -6,7 +6,9 @@ other, they spell the address of their store differently, and so have hubs of th
 
 from __future__ import annotations
 
+import gc
 import itertools
+import math
 import os
 import threading
 import time
@@ -33,6 +35,7 @@ from headcount import (
     MemberTaken,
     NotJoined,
     NotTrusted,
+    OutcomeUnknown,
     Stale,
     Status,
     StoreUnavailable,
@@ -132,6 +135,18 @@ def test_unpack_says_that_bytes_are_not_message_pack() -> None:
         headcount.unpack(b"\xc1ab")
 
 
+@pytest.mark.parametrize("wrong", [object(), [object()], 1 << 70, "\ud800"])
+def test_pack_refuses_what_message_pack_does_not_know(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=f"this {type(wrong).__name__} cannot be MessagePack: "):
+        headcount.pack(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["x", None, 7])
+def test_unpack_takes_bytes(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=f"capabilities are bytes, not {type(wrong).__name__}"):
+        headcount.unpack(wrong)
+
+
 def test_a_ttl_takes_three_ticks(connect: Connect) -> None:
     """The store says how long its ticks are; so it is known only once it is reached, and said then."""
     with pytest.raises(ConfigError, match=r"ttl=0\.2 is too short.*ticks every 0\.1 s.*three ticks, 0\.3 s"):
@@ -145,8 +160,14 @@ def test_an_observer_joins_nothing(connect: Connect) -> None:
         NotJoined, match=r"this coordinator only observes: give connect\(\) a member_id, or set HEAD"
     ):
         observer.join_group("workers")
-    with pytest.raises(NotJoined), observer.group("workers").leadership():
-        pass
+    for call in (
+        observer.group("workers").leadership().__enter__,
+        observer.group("workers").resign,
+        lambda: observer.update_capabilities(b"x"),
+        lambda: observer.update_capabilities(b"x", group_id="workers"),
+    ):
+        with pytest.raises(NotJoined, match="this coordinator only observes"):
+            call()
     observer.leave_group("workers")  # never joined: no effect
 
 
@@ -228,6 +249,235 @@ def test_after_close_every_call_says_closed(connect: Connect) -> None:
         with pytest.raises(Closed, match="this coordinator has been closed"):
             call()
     assert ann.health()["closed"] is True
+
+
+Call = Callable[[], object]
+
+
+def waits_for_the_turn(ann: Coordinator) -> Call:
+    mine = ann.join_group("mine", create=True)
+    leads = mine.leadership(SOON)
+    leads.__enter__()
+
+    def wait(held: object = leads) -> None:
+        mine.leadership().__enter__()
+
+    return wait
+
+
+def waits_for_a_change(ann: Coordinator) -> Call:
+    changes = ann.group("workers").changes(initial=False)
+
+    def read() -> None:
+        while True:
+            changes.get()  # that the store is down is one
+
+    return read
+
+
+WAITS: dict[str, Callable[[Coordinator], Call]] = {
+    "view": lambda ann: lambda: ann.group("others").view(),
+    "view(fresh)": lambda ann: lambda: ann.group("workers").view(fresh=True),
+    "view(max_age)": lambda ann: lambda: ann.group("workers").view(max_age=0),
+    "is_up": lambda ann: lambda: ann.group("others").is_up("ann"),
+    "changes": lambda ann: lambda: ann.group("others").changes(),
+    "changes.get": waits_for_a_change,
+    "on_change": lambda ann: lambda: ann.group("others").on_change(print),
+    "join_group": lambda ann: lambda: ann.join_group("others"),
+    "leave_group": lambda ann: lambda: ann.leave_group("workers"),
+    "leave_group, not joined": lambda ann: lambda: ann.leave_group("others"),
+    "update_capabilities": lambda ann: lambda: ann.update_capabilities(b"x"),
+    "get_members": lambda ann: lambda: ann.get_members("others"),
+    "get_member_capabilities": lambda ann: lambda: ann.get_member_capabilities("others", "ann"),
+    "get_leader": lambda ann: lambda: ann.get_leader("others"),
+    "get_all_group_ids": lambda ann: ann.get_all_group_ids,
+    "create_group": lambda ann: lambda: ann.create_group("third"),
+    "delete_group": lambda ann: lambda: ann.delete_group("others"),
+    "mark": lambda ann: lambda: ann.group("workers").mark("ann", disabled="broken"),
+    "forget": lambda ann: lambda: ann.group("workers").forget("ann"),
+    "leadership": lambda ann: lambda: ann.group("workers").leadership().__enter__(),
+    "leadership, the turn": waits_for_the_turn,
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_close_ends_every_call_that_waits(connect: Connect, name: str) -> None:
+    """At once and with Closed: without a bound in time, the store down, and others still using the hub."""
+    other, ann = connect("other"), connect("ann", timeout=None)
+    other.join_group("workers", create=True)
+    ann.join_group("workers")
+    ann.create_group("others")
+    ann.group("workers").view()
+    call = WAITS[name](ann)
+    told: list[object] = []
+
+    def wait() -> None:
+        try:
+            told.append(call())
+        except headcount.HeadcountError as error:
+            told.append(error)
+
+    hub = ann._hub
+    assert hub is not None and hub is other._hub
+    cut_off(ann)
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    if name != "changes.get":  # of which nobody can tell whether it waits by now
+        eventually(lambda: hub._jobs._jobs or hub._jobs.running or hub._waiters._waiters, "it waits")
+    closer = threading.Thread(target=ann.close, args=(math.inf,))
+    closer.start()
+    waiter.join(SOON)
+    assert len(told) == 1, "it waits still"
+    assert type(told[0]) is Closed, told
+    assert closer.is_alive(), "the session is ended once the store serves"
+    cut_off(ann, False)
+    closer.join(SOON)
+    assert not closer.is_alive()
+    assert other.get_members("workers") == ["other"]
+
+
+def test_changes_that_are_made_while_it_closes_are_closed(connect: Connect) -> None:
+    """What close cannot have seen ends all the same, and is not left behind in the hub that others use."""
+    other, ann = connect("other"), connect("ann")
+    group = ann.join_group("workers", create=True)
+    group.view()
+    hub = ann._hub
+    assert hub is not None
+    subscribe = hub.subscribe
+
+    def late(*arguments: Any) -> None:
+        subscribe(*arguments)
+        ann._closing = True  # as close does it, and it has looked at what is open by now
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub, "subscribe", late)
+        with pytest.raises(Closed):
+            group.changes()
+    assert hub._queues.get("workers", []) == []
+    ann._closing = False
+    other.close()
+
+
+def test_what_is_not_confirmed_in_time_is_still_wanted(connect: Connect) -> None:
+    """Who changes its capabilities or leaves while the store is down is told so, and it is done later."""
+    ann, ben = connect("ann", timeout=0.3), connect("ben", elsewhere=1)
+    ann.join_group("workers", b"v1", create=True)
+    text = r"was not confirmed within 0\.3 s; it is still wanted, and is done once the store serves$"
+    cut_off(ann)
+    with pytest.raises(OutcomeUnknown, match=r"^memory://.*: the update of the capabilities " + text) as told:
+        ann.update_capabilities(b"v2")
+    assert isinstance(told.value.__cause__, StoreUnavailable)
+    cut_off(ann, False)
+    eventually(
+        lambda: ben.group("workers").view()["ann"].capabilities == b"v2" and ben.get_members("workers"),
+        "published",
+    )
+    cut_off(ann)
+    with pytest.raises(OutcomeUnknown, match=r"leaving group 'workers' " + text):
+        ann.leave_group("workers")
+    cut_off(ann, False)
+    eventually(lambda: ben.group("workers").view()["ann"].status is Status.LEFT, "left")
+
+
+def test_what_had_not_begun_is_never_done(connect: Connect) -> None:
+    ann = connect("ann", timeout=0.3)
+    ann.join_group("workers", create=True)
+    cut_off(ann)
+    for call in (
+        lambda: ann.create_group("x"),
+        ann.get_all_group_ids,
+        lambda: ann.group("workers").mark("ann", disabled="x"),
+    ):
+        with pytest.raises(StoreUnavailable, match=r"cannot be reached|did not answer"):
+            call()
+    cut_off(ann, False)
+    eventually(lambda: ann.health()["connected"], "it serves again")
+    assert ann.get_all_group_ids() == ["workers"]
+    assert ann.group("workers").view(fresh=True)["ann"].disabled is None
+
+
+@pytest.mark.parametrize("wrong", ["1", -1, -0.5, math.nan, True, [1]])
+def test_a_number_of_seconds_is_one(connect: Connect, wrong: Any) -> None:
+    ann = connect("ann")
+    group = ann.join_group("workers", create=True)
+    with group.leadership(math.inf) as term, group.changes() as changes:
+        assert changes.get(math.inf).kind is Kind.JOINED
+        for call in (
+            lambda: connect("ben", timeout=wrong),
+            lambda: changes.get(wrong),
+            lambda: term.wait(wrong),
+            lambda: group.view(max_age=wrong),
+            lambda: ann.close(wrong),
+            group.leadership(wrong).__enter__,
+        ):
+            with pytest.raises(ConfigError, match=r"^(timeout|max_age) must be .*seconds.*, not "):
+                call()
+        assert term.wait(0) is False
+        assert group.view(max_age=math.inf)
+    with pytest.raises(ConfigError, match="timeout must be 0 or more seconds, not None"):
+        ann.close(None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="fenced must be True or False, not 'no'"):
+        group.mark("ann", fenced="no")  # type: ignore[arg-type]
+    assert connect("ben", timeout=math.inf).get_members("workers") == ["ann"]
+    ann.close(0)
+
+
+@pytest.mark.parametrize("wrong", [[1], {"a": 1}, None, b"1"])
+def test_an_option_of_the_store_is_a_word_or_a_number(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="poll must be a string, a number or a bool, not "):
+        Coordinator("memory://options", poll=wrong)
+
+
+def test_a_group_that_nobody_holds_is_forgotten(connect: Connect) -> None:
+    """And what was said through it is not: the next view of it shows it. Who holds it shares it."""
+    ann = connect("ann")
+    ann.join_group("workers", create=True)
+    ann.get_leader("workers")
+    for n in range(50):
+        ann.group("workers").mark("ann", disabled=f"reason {n}")
+        gc.collect()
+        assert ann.group("workers").view()["ann"].disabled == f"reason {n}"
+    ann.group("workers").mark("ann", disabled=None)
+    heard: list[Change] = []
+    ann.set_notifier_func("workers", heard.append)
+    ann.set_notifier_func("workers", None)
+    with ann.group("workers").leadership(SOON) as term:
+        gc.collect()
+        with pytest.raises(LockTimeout), ann.group("workers").leadership(timeout=0):
+            pass
+        assert term.trusted
+    gc.collect()
+    assert len(ann._groups) == 0
+    group = ann.group("workers")
+    assert ann.group("workers") is group
+
+
+def test_a_message_ends_as_a_sentence_does(connect: Connect) -> None:
+    ann = connect("ann")
+    ann.join_group("workers", create=True)
+    group = ann.group("workers")
+    for call, error, text in (
+        (
+            lambda: ann.get_members("workrs"),
+            GroupNotFound,
+            "'workrs'; did you mean 'workers'? create_group makes",
+        ),
+        (lambda: ann.get_members("x"), GroupNotFound, "there is no group 'x'. create_group makes one; join_"),
+        (
+            lambda: ann.delete_group("x"),
+            GroupNotFound,
+            "there is no group 'x'. get_all_group_ids lists those",
+        ),
+        (
+            lambda: ann.get_member_capabilities("workers", "an"),
+            MemberNotFound,
+            "mean 'ann'? get_members lists",
+        ),
+        (lambda: group.forget("x"), MemberNotFound, "knows no member 'x'. view() lists those it knows"),
+    ):
+        with pytest.raises(error) as told:  # type: ignore[call-overload]
+            call()
+        assert text in str(told.value)
 
 
 # ── views ──
