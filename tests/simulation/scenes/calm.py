@@ -20,13 +20,12 @@ def idle(town: Town) -> Script:
     before = {p.id: (p, p.heart.sent, p.watcher.sent, dict(p.watcher.kinds)) for p in calm}
     roles = {p.id for p in (town.ticker(), *town.standbys()) if p is not None}
     revisions = {group: past.revision for group, past in town.truth.latest.items()}
-    looked = {process.id for process, *_ in before.values() if looks(process)}
     yield seconds
     roles |= {p.id for p in (town.ticker(), *town.standbys()) if p is not None}
     if revisions != {group: past.revision for group, past in town.truth.latest.items()}:
         return
     for process, hearts, watches, kinds in before.values():
-        if not process.healthy or looks(process) or process.id in looked:
+        if not process.healthy or looks(process):
             continue
         own = sum(1 / a.presence.beat_every for a in process.agents if a.presence.session is not None)
         most = own * 1.3 + 0.3
