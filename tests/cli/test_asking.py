@@ -175,6 +175,23 @@ def test_a_member_whose_row_cannot_be_read_is_not_said_never_to_have_been(shell,
     assert "cannot be read" not in shell.run("forget", "web", "c1").output
 
 
+def test_who_asks_the_memory_of_this_process_is_told_that_it_is_empty(shell):
+    for arguments in (["groups"], ["store", "init"]):
+        answer = shell.run(*arguments, "--url", "memory://")
+        assert answer.stderr.count("is the memory of this process alone") == 1
+        assert '{"warning": "' in shell.run(*arguments, "--url", "memory://", "--json").stderr
+
+
+def test_a_damaged_file_is_not_tried_again(shell):
+    shell.run("create", "web")
+    path = shell.folder / "headcount.db"
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    answer = shell.run("groups", code=5)
+    assert "is damaged" in answer.stderr and "tried for" not in answer.stderr
+
+
 def test_a_group_with_members_is_not_deleted(shell, ttl):
     with headcount.connect(shell.url, member_id="a", ttl=float(ttl)) as c:
         c.join_group("web", create=True)

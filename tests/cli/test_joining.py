@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -221,12 +224,22 @@ def test_killing_headcount_kills_the_command(join, gone, eventually):
     eventually(lambda: gone(pid), 5)
 
 
-def test_ctrl_c_while_the_store_does_not_answer(shell, join):
+def takes_signals(pid: int) -> bool:
+    """Whether it has blocked SIGTERM, to wait for it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    blocked = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:"))
+    return bool(int(blocked, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_ctrl_c_while_the_store_does_not_answer(shell, join, eventually):
     """Who waits for a store that is down can still be ended, at once."""
-    running = join("--url", "sqlite:///no/such/folder/x.db", "--timeout", "60", "--", "true")
-    time.sleep(0.7)
-    running.send(signal.SIGTERM)
-    assert running.ends(within=3) == 143
+    with closing(sqlite3.connect(shell.folder / "headcount.db")) as con:
+        con.execute("BEGIN IMMEDIATE")
+        running = join("--timeout", "60", "--", "true")
+        eventually(lambda: takes_signals(running.process.pid), 10)
+        time.sleep(0.5)
+        running.send(signal.SIGTERM)
+        assert running.ends(within=3) == 143
 
 
 # ── mistakes ──
@@ -278,3 +291,10 @@ def test_the_command_begins_as_from_a_shell(join):
     assert done.stdout.splitlines()[0] == "set() ['0', '1', '2', '3']"  # the last one lists the others
     # Python ignores SIGPIPE and SIGXFSZ for itself.
     assert int(done.stdout.split("SigIgn:")[1].strip("\\tn']\n"), 16) == 1 << 12 | 1 << 24
+
+
+def test_a_mistyped_directory_is_told_once(shell):
+    for arguments in (["join", "web", "--as", "a"], ["lead", "web", "--as", "a", "--", "true"]):
+        done = shell.finish(*arguments, HEADCOUNT_URL="sqlite:///no/such/folder/x.db")
+        assert done.process.returncode == 2, done.said
+        assert done.stderr.count("does not exist") == 1 and "mkdir -p" in done.stderr, done.said

@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from headcount.cli.child import find
+from headcount.cli.looking import check_serves
 from headcount.cli.setup import SECONDS, Setup, common_options, pass_setup
 from headcount.cli.staying import ENDS_US, LOOK, Interrupted, RunsACommand, Staying
 from headcount.engine.settings import CONFLICTS, check_id
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 OUT_CODE = 6
 GRACE = 5.0
 
 
-def member_options(command: F) -> F:
+@dataclass(frozen=True)
+class Joining:
     """What `join` and `lead` are told of their member."""
+
+    member: str | None
+    ttl: float | None
+    on_conflict: str | None
+    capabilities: str
+
+
+def member_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options for these; the command gets them as `joining`."""
+
+    @wraps(command)
+    def joins(
+        *args: Any,
+        member: str | None,
+        ttl: float | None,
+        on_conflict: str | None,
+        capabilities: str,
+        **more: Any,
+    ) -> None:
+        command(*args, joining=Joining(member, ttl, on_conflict, capabilities), **more)
+
     for option in (
         click.option(
             "--capabilities", metavar="TEXT|@FILE", default="",
@@ -37,8 +60,8 @@ def member_options(command: F) -> F:
         ),
         click.option("--as", "member", metavar="MEMBER", help="Who joins. Or set HEADCOUNT_MEMBER_ID."),
     ):  # fmt: skip
-        command = option(command)
-    return command
+        option(joins)
+    return joins
 
 
 @click.command(cls=RunsACommand)
@@ -55,10 +78,7 @@ def member_options(command: F) -> F:
 def command(
     setup: Setup,
     group: str,
-    member: str | None,
-    ttl: float | None,
-    on_conflict: str | None,
-    capabilities: str,
+    joining: Joining,
     stand: bool,
     grace: float,
     keep_running: bool,
@@ -79,20 +99,23 @@ def command(
     \b
     headcount join web --as web-1 --ttl 10 -- ./serve --port 8000
     """
-    staying = prepare(setup, group, member, ttl=ttl, on_conflict=on_conflict)
-    raise SystemExit(_run(staying, published(capabilities), stand, grace, keep_running))
+    staying = prepare(setup, group, joining)
+    raise SystemExit(_run(staying, published(joining.capabilities), stand, grace, keep_running))
 
 
-def prepare(setup: Setup, group: str, member: str | None, **more: Any) -> Staying:
+def prepare(setup: Setup, group: str, joining: Joining) -> Staying:
     """Everything that can be wrong with a command line is found here, before anything is touched."""
     context = click.get_current_context()
     check_id(group, "the name of a group")
-    coordinator = setup.coordinator(member_id=member, **more)
+    coordinator = setup.coordinator(
+        member_id=joining.member, ttl=joining.ttl, on_conflict=joining.on_conflict
+    )
     if coordinator.member_id is None:
         raise click.UsageError("Say who joins: --as MEMBER, or set HEADCOUNT_MEMBER_ID.")
     to_run: tuple[str, ...] = context.meta["command"]
     if to_run:
         find(to_run)
+    check_serves(setup)
     return Staying(setup, group, coordinator, to_run)
 
 

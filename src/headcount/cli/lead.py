@@ -15,7 +15,7 @@ import threading
 
 import click
 
-from headcount.cli.join import OUT_CODE, Life, member_options, prepare, published
+from headcount.cli.join import OUT_CODE, Joining, Life, member_options, prepare, published
 from headcount.cli.setup import SECONDS, Setup, common_options, pass_setup
 from headcount.cli.staying import ENDS_US, LOOK, Interrupted, RunsACommand, Staying, look_again
 from headcount.core.session import margin_of
@@ -38,10 +38,7 @@ GRACE = 5.0
 def command(
     setup: Setup,
     group: str,
-    member: str | None,
-    ttl: float | None,
-    on_conflict: str | None,
-    capabilities: str,
+    joining: Joining,
     grace: float | None,
     once: bool,
 ) -> None:
@@ -64,10 +61,10 @@ def command(
     \b
     headcount lead web --as web-1 -- ./rotate-the-logs --for-ever
     """
-    lasts = setup.settings(member_id=member, ttl=ttl).ttl
+    lasts = setup.settings(member_id=joining.member, ttl=joining.ttl).ttl
     patience = _patience(lasts, grace)
-    staying = prepare(setup, group, member, ttl=ttl, on_conflict=on_conflict)
-    raise SystemExit(_run(staying, published(capabilities), patience, spare(lasts), once))
+    staying = prepare(setup, group, joining)
+    raise SystemExit(_run(staying, published(joining.capabilities), patience, spare(lasts), once))
 
 
 def spare(ttl: float) -> float:

@@ -8,6 +8,7 @@ proves nothing, it looks for three intervals more, on a clock of its own.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from headcount.stores.base import Store, TickingStore
 
 T = TypeVar("T")
 
+log = logging.getLogger("headcount")
+
 STILL = 3
 """Intervals for which the clock has to stand still before somebody says so."""
 
@@ -38,10 +41,26 @@ def opened(setup: Setup, store: Store | None = None) -> Iterator[Store]:
     found = store if store is not None else setup.store()
     try:
         patiently(setup, found.open)
+        if found.guarantees.scope == "process":
+            log.warning(
+                "%s is the memory of this process alone: it begins empty, and ends with it", found.address
+            )
         yield found
     finally:
         with contextlib.suppress(HeadcountError):  # what was asked for has been answered
             found.close()
+
+
+def check_serves(setup: Setup) -> None:
+    """Raise what is wrong with the store, unless it is an outage: that one is waited for, and told, by
+    whoever stays."""
+    store = setup.store()
+    try:
+        with contextlib.suppress(ConnectionError):
+            store.open()
+    finally:
+        with contextlib.suppress(HeadcountError):
+            store.close()
 
 
 def patiently(setup: Setup, call: Callable[[], T]) -> T:

@@ -48,13 +48,17 @@ class RunsACommand(click.Command):
             if theirs or isinstance(error, click.BadParameter):
                 raise
             raise click.UsageError(
-                f"{error.format_message().rstrip('.')}. The command to run goes behind --, "
+                f"{_sentence(error.format_message())} The command to run goes behind --, "
                 f"as in: headcount {ctx.info_name} web --as web-1 -- sleep 10",
                 ctx,
             ) from error
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!", "?)")) else f"{text}."
 
 
 class Interrupted(Exception):
