@@ -14,7 +14,9 @@ from tests.simulation.world import Script
 def idle(town: Town) -> Script:
     """When nothing happens, nothing is read, and nobody asks for more than its beats and the tick."""
     world = town.world
-    yield 3.0
+    yield 2.0
+    earlier = {group: past.revision for group, past in town.truth.latest.items()}
+    yield 1.0
     seconds = 12.0
     calm = [p for p in town.well if not looks(p)]
     before = {p.id: (p, p.heart.sent, p.watcher.sent, dict(p.watcher.kinds)) for p in calm}
@@ -22,8 +24,9 @@ def idle(town: Town) -> Script:
     revisions = {group: past.revision for group, past in town.truth.latest.items()}
     yield seconds
     roles |= {p.id for p in (town.ticker(), *town.standbys()) if p is not None}
-    if revisions != {group: past.revision for group, past in town.truth.latest.items()}:
-        return
+    later = {group: past.revision for group, past in town.truth.latest.items()}
+    if not earlier == revisions == later:
+        return  # something happened, if only just before: it is still being read
     for process, hearts, watches, kinds in before.values():
         if not process.healthy or looks(process):
             continue
