@@ -26,7 +26,7 @@ def command(setup: Setup, group: str) -> None:
             deleted = patiently(setup, lambda: store.delete_group(group))
         except GroupNotEmpty as error:
             raise GroupNotEmpty(
-                f"{error}. They leave when their processes end; "
+                f"{error}. Members leave when their processes end; "
                 f"`headcount mark {group} MEMBER --expelled` puts one out"
             ) from error
         if not deleted:
