@@ -50,7 +50,7 @@ from headcount.engine.callers import EVERYBODY, Job, Jobs, Waiter, Waiters
 from headcount.engine.herald import flush, say
 from headcount.engine.identity import boot, moment
 from headcount.engine.notifier import Listener, Notifier, Queue
-from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
+from headcount.errors import Closed, HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Beat, Change, Ring, Tick, View
 from headcount.stores.base import Doorbell, Store, TickingStore
 
@@ -131,6 +131,9 @@ class Hub:
         or may yet be, written."""
         job = Job(call, boot() + timeout, owner)
         with self.lock:
+            agent = self.node.agents.get(owner)
+            if self._stopping or (owner and (agent is None or agent.closing)):
+                raise Closed("this coordinator has been closed")
             self._jobs.add(job)
         self._wake(watcher=True)
         if not native.wait(job.done, timeout + 0.05):
