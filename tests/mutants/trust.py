@@ -42,9 +42,7 @@ def a_beat_without_an_answer_is_counted(plant: Planter) -> None:
 @mutant(Towns("one leader", scenes=("frozen_machine",), seeds=FEW))
 def a_frozen_clock_is_trusted(plant: Planter) -> None:
     """Nobody looks whether the time of day ran ahead of the clock while the machine was frozen."""
-    plant.edit(
-        session.Presence.trusts, "return (now.wall - now.boot) - skew <= self._margin", "return True"
-    )
+    plant.edit(session.Presence.trusts, "return (now.wall - now.boot) - skew <= self._margin", "return True")
 
 
 @mutant(Towns("one leader", "trust", seeds=MANY))
