@@ -501,7 +501,7 @@ def test_a_message_ends_as_a_sentence_does(connect: Connect) -> None:
         ),
         (lambda: group.forget("x"), MemberNotFound, "knows no member 'x'. view() lists those it knows"),
     ):
-        with pytest.raises(error) as told:  # type: ignore[call-overload]
+        with pytest.raises(error) as told:
             call()
         assert text in str(told.value)
 
