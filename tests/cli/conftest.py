@@ -162,3 +162,12 @@ def _gone() -> Callable[[int], bool]:
 @pytest.fixture
 def ttl() -> str:
     return TTL
+
+
+@pytest.fixture(autouse=True)
+def hung_up_as_usual() -> Iterator[None]:
+    """Whoever runs the tests may ignore SIGHUP (`nohup`, many a CI); a command that is started here must
+    not inherit that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
