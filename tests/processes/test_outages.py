@@ -51,11 +51,13 @@ def test_a_store_that_stands_still_kills_nobody(town: Town, ends: tuple[str, ...
         names = [f"m*-{number:02}" for number in range(CROWD)]
         return {name for name in names if name not in last or last[name].timestamp() <= since}
 
+    def all_beat(since: float) -> None:
+        until(lambda: not unseen(since), lambda: unseen(since), SOON)
+
     # Fifty interpreters that start at once starve each other of the processor for longer than this ttl;
     # what is asked here is what a store that stands still does to those who are well.
     for _ in range(2):
-        begun = time.time()
-        until(lambda since=begun: not unseen(since), lambda since=begun: unseen(since), SOON)
+        all_beat(time.time())
     lives = {row.key: row.incarnation for row in town.snapshot().rows if row.live}
     assert len(lives) == CROWD
     with blocked(town, *ends):
@@ -65,7 +67,7 @@ def test_a_store_that_stands_still_kills_nobody(town: Town, ends: tuple[str, ...
         released = time.time()
         seen = crowd.heard
 
-    until(lambda: not unseen(released), lambda: unseen(released), SOON)
+    all_beat(released)
     number = town.ticking.tick().number
     passed = 2 * TTL / INTERVAL
     until(lambda: town.ticking.tick().number > number + passed, lambda: town.ticking.tick(), SOON)
