@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import NoReturn
 from types import SimpleNamespace
 
 import pytest
@@ -511,14 +512,14 @@ for call in (store.open, store.groups):
 
 @pytest.mark.parametrize("somebody_has_it_open", [True, False])
 def test_on_a_full_disk_who_comes_anew_can_read_while_somebody_has_it_open(
-    tmp_path: Path, somebody_has_it_open: bool
+    tmp_path: Path, somebody_has_it_open: bool, unavailable: Callable[[str, str], NoReturn]
 ) -> None:
     """Without PATH-shm, which goes with the last user, even a reader has to write; SQLite calls that an
     I/O error."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], stderr=-3).returncode:
-        pytest.skip("this user may not mount")
+        unavailable("mount", "this user may not mount a small disk to fill")
     store = SQLiteStore(disk / "headcount.db")
     try:
         store.open()
