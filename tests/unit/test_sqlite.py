@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import NoReturn
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
