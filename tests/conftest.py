@@ -38,6 +38,7 @@ def unavailable() -> Callable[[str, str], NoReturn]:
     def say(what: str, why: str) -> NoReturn:
         if is_required(what):
             pytest.fail(f"{what} is required by HEADCOUNT_TEST_REQUIRE, but {why}", pytrace=False)
+        # On a developer's machine only: where it is required, the line above has failed.
         pytest.skip(f"no {what}: {why}")
 
     return say

@@ -96,11 +96,11 @@ class Harness(ABC):
     def lose_beats(self) -> None:
         """Make the backend lose what it keeps of beats and ticks, and nothing else; all clients are closed.
         Called only if it is `durable` and on ticks, where the two are never kept together."""
-        raise NotImplementedError
+        raise TypeError("the harness of a durable store on ticks has to bring lose_beats()")
 
     def forget(self) -> None:
         """Make the backend lose everything, as by a restart. Called only if it is not `durable`."""
-        raise NotImplementedError
+        raise TypeError("the harness of a store that is not durable has to bring forget()")
 
     def close(self) -> None:
         while self.made:
