@@ -12,4 +12,6 @@ from tests.processes.town import Town
 def town(tmp_path: Path) -> Iterator[Town]:
     made = Town(tmp_path)
     yield made
+    for process in made.processes:  # shown with a test that fails
+        print(f"{process.name}:\n{process.tail()}")
     made.close()

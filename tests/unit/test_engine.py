@@ -404,6 +404,27 @@ def test_close_returns_while_the_store_hangs(
         group.view()
 
 
+@pytest.mark.parametrize("what", ["beat", "read"])
+def test_a_store_is_not_closed_under_a_call(
+    connect: Connect, hang: Callable[[Coordinator, str], Hang], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Whichever thread is the last to come back closes it: SQLite, for one, does not survive to be closed in
+    the middle of a statement."""
+    ann = connect("ann")
+    ann.join_group("workers", create=True).view()
+    shared, closed = hub(ann), threading.Event()
+    monkeypatch.setattr(shared.store, "close", closed.set)
+    hung = hang(ann, what)
+    with shared.lock:
+        shared.node.touch("workers")
+    shared.wake()
+    assert hung.reached.wait(SOON)
+    ann.close(timeout=0.3)
+    assert not closed.wait(0.2)
+    hung.let_go()
+    assert closed.wait(SOON)
+
+
 def test_threads_may_all_close_it(connect: Connect) -> None:
     ann = connect("ann")
     ann.join_group("workers", create=True)

@@ -81,6 +81,7 @@ class Hub:
         self._watch_wake = native.threading().Event()
         self._bell: Doorbell | None = None
         self._threads: list[Any] = []
+        self._at_work = 2
 
     # ── one for each store and process ──
 
@@ -253,8 +254,11 @@ class Hub:
     # ── the heart ──
 
     def _heart(self) -> None:
-        while not self._stopping:
-            self._survive(self._heart_once)
+        try:
+            while not self._stopping:
+                self._survive(self._heart_once)
+        finally:
+            self._leave()
 
     def _heart_once(self) -> None:
         while not self._stopping:
@@ -293,7 +297,8 @@ class Hub:
                 else:
                     self._open(retry)
         finally:
-            self._shut()
+            self._hang_up()
+            self._leave()
 
     def _open(self, retry: Backoff) -> None:
         error = self._guarded(self._connect)
@@ -370,15 +375,25 @@ class Hub:
             return self._bell.wait(0)
         return self._bell.wait(max(0.0, until - boot()))
 
-    def _shut(self) -> None:
+    def _hang_up(self) -> None:
         with self.lock:
             self._jobs.end(StoreUnavailable(f"{self.store.address} is being closed"))
-        for close in (self._bell.close if self._bell is not None else None, self.store.close):
-            if close is not None:
-                with contextlib.suppress(HeadcountError):
-                    close()
+            bell = self._bell
+        if bell is not None:
+            with contextlib.suppress(HeadcountError):
+                bell.close()
 
     # ── for both ──
+
+    def _leave(self) -> None:
+        """The last of the two threads to end closes the store: to close a connection under a call that
+        the other one has not come back from is to crash, in more than one client library."""
+        with self.lock:
+            self._at_work -= 1
+            last = self._at_work == 0
+        if last:
+            with contextlib.suppress(HeadcountError):
+                self.store.close()
 
     def _guarded(self, call: Callable[[], T]) -> T | HeadcountError:
         """A store may only raise our errors; another one is a defect of the store, and no reason for

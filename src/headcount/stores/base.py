@@ -118,7 +118,8 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of everything. Returns whether the backend is up or down."""
+        """Let go of everything. Returns whether the backend is up or down. Nobody calls it while another
+        call is under way."""
         ...
 
     def create_group(self, group: str) -> bool:
