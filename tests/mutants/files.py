@@ -7,7 +7,7 @@ import time
 from headcount.errors import StoreUnavailable
 from headcount.model import Claim, deadline_ticks
 from headcount.register import apply
-from headcount.stores.sql import sqlite, sqlite_beats, sqlite_files, sqlite_register, sqlite_sweep
+from headcount.stores.sql import recording, sqlite, sqlite_beats, sqlite_files, sqlite_register, sqlite_sweep
 from tests.mutants.hunting import Law, mutant
 from tests.mutants.planting import Planter
 
@@ -31,7 +31,7 @@ def what_is_expected_is_tested_before_the_commit(plant: Planter) -> None:
     def tested(store, group, expect):
         with store._register.reading() as con:
             found = sqlite_register.group_named(con, group)
-            records = sqlite_register.SqlRecords(con, found, store._corrupt)
+            records = recording.SqlRecords(sqlite_register.SqliteSql(con), found, store._corrupt)
             done = apply(records, group, [], expect, revision=found.revision, now=0.0)
         time.sleep(0.01)
         return done
@@ -149,7 +149,7 @@ def a_lost_clock_begins_the_old_epoch(plant: Planter) -> None:
 @mutant(Law("a_row_needs_a_live_session"))
 def an_enter_does_not_lock_its_session(plant: Planter) -> None:
     """A row is up in a session that is gone."""
-    plant.put(sqlite_register.SqlRecords, "alive", lambda self, session: True)
+    plant.put(recording.SqlRecords, "alive", lambda self, session: True)
 
 
 @mutant(Law("a_lost_session_is_lost_for_ever"))

@@ -78,6 +78,7 @@ from headcount.model import (
 from headcount.register import apply
 from headcount.stores.base import log_corrupt, not_empty
 from headcount.stores.sql.mounts import on_network
+from headcount.stores.sql.recording import SqlRecords
 from headcount.stores.sql.records import decode_all
 from headcount.stores.sql.sqlite_beats import SQL as BEATS
 from headcount.stores.sql.sqlite_beats import Beats, next_epoch
@@ -85,7 +86,7 @@ from headcount.stores.sql.sqlite_doorbell import SQLiteDoorbell
 from headcount.stores.sql.sqlite_files import Link, Synchronous, history_id
 from headcount.stores.sql.sqlite_register import (
     SQL,
-    SqlRecords,
+    SqliteSql,
     group_named,
     head,
     named,
@@ -346,7 +347,7 @@ class SQLiteStore:
     ) -> Outcome:
         with self._register.writing() as con:
             found = group_named(con, group)
-            records = SqlRecords(con, found, self._corrupt)
+            records = SqlRecords(SqliteSql(con), found, self._corrupt)
             done = apply(records, group, writes, expect, revision=found.revision, now=time.time(), by=by)
             if isinstance(done, Refused):
                 return done

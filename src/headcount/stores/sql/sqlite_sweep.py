@@ -22,12 +22,13 @@ from headcount.errors import HeadcountError
 from headcount.model import Census, Claim, Row, SessionId, Swept, deadline_ticks
 from headcount.register import Ledger
 from headcount.stores.base import HISTORY
+from headcount.stores.sql.recording import Corrupt, Group, SqlRecords
 from headcount.stores.sql.records import decode_all
 from headcount.stores.sql.sqlite_beats import SQL as BEATS
 from headcount.stores.sql.sqlite_beats import Beats, Clock
 from headcount.stores.sql.sqlite_doorbell import FAR_BEHIND
 from headcount.stores.sql.sqlite_files import Link
-from headcount.stores.sql.sqlite_register import SQL, Corrupt, Group, SqlRecords, named, save
+from headcount.stores.sql.sqlite_register import SQL, SqliteSql, named, save
 
 WINDOW = 30.0
 """Seconds over which the guard counts expiries."""
@@ -192,7 +193,7 @@ class Work:
     def _ledger(self, group_id: int) -> Ledger:
         if group_id not in self._groups:
             group = Group(*self.con.execute(SQL["group_by_id"], (group_id,)).fetchone())
-            records = SqlRecords(self.con, group, self._corrupt)
+            records = SqlRecords(SqliteSql(self.con), group, self._corrupt)
             self._groups[group_id] = group, Ledger(records, group.name, group.revision, time.time())
         return self._groups[group_id][1]
 
