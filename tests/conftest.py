@@ -14,6 +14,8 @@ from typing import NoReturn
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 # A test must not depend on where its user's own Headcount lives.
 for _name in [name for name in os.environ if name.startswith("HEADCOUNT_")]:
     if not _name.startswith("HEADCOUNT_TEST_"):
