@@ -34,6 +34,7 @@ demo: $(READY) ## see a small group live, lose its leader and recover
 	@$(VENV)/headcount demo
 
 test: $(READY) ## run all tests; HEADCOUNT_TEST_REQUIRE=all lets none be skipped
+	@$(VENV)/python tools/install_servers.py
 	@$(VENV)/python tools/run_tests.py
 
 check: $(READY) ## style, format, types (strict), and the direction of imports

@@ -14,6 +14,8 @@ from typing import NoReturn
 import pytest
 from hypothesis import settings
 
+from tests.servers.programs import is_required
+
 pytest_plugins = ["tests.servers.fixtures"]
 
 # A test must not depend on where its user's own Headcount lives.
@@ -26,11 +28,6 @@ for _name in [name for name in os.environ if name.startswith("HEADCOUNT_")]:
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("repeatable")
-
-
-def is_required(what: str) -> bool:
-    required = os.environ.get("HEADCOUNT_TEST_REQUIRE", "")
-    return required == "all" or what in required.split(",")
 
 
 @pytest.fixture(scope="session")

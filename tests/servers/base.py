@@ -263,11 +263,15 @@ class Server(ABC):
 
     def discard(self) -> None:
         """End it in whatever state it is, and remove all that it had."""
+        self._let_go()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _let_go(self) -> None:
+        """The keeper knows what to do when nobody holds its pipe."""
         if self._keeper is not None and self._keeper.stdin is not None:
-            self._keeper.stdin.close()  # the keeper knows what to do then
+            self._keeper.stdin.close()
             self._keeper.wait(STOPPING_S)
             self._keeper = None
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- looking at it ---
 

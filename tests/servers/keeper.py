@@ -75,7 +75,6 @@ def end_all() -> None:
 def when_left_alone() -> None:
     os.read(0, 1)
     end_all()
-    os._exit(1)
 
 
 def keep(command: list[str]) -> int:
@@ -84,13 +83,15 @@ def keep(command: list[str]) -> int:
     server = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0)])
     threading.Thread(target=when_left_alone, daemon=True).start()
     code = 0
-    while True:
-        try:
+    with contextlib.suppress(ChildProcessError):  # there is nobody left
+        while True:
             pid, status = os.wait()
-        except ChildProcessError:
-            return code
-        if pid == server:
-            code = os.waitstatus_to_exitcode(status)
+            if pid == server:
+                code = os.waitstatus_to_exitcode(status)
+    # What a wrong clock shares with its children stays in memory if its process is killed.
+    for shared in (f"faketime_shm_{server}", f"sem.faketime_sem_{server}"):
+        Path("/dev/shm", shared).unlink(missing_ok=True)
+    return code
 
 
 def remove(folder: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import LiteralString
@@ -225,6 +227,12 @@ class PostgreSQL(Server):
     def discard(self) -> None:
         for standby in self._standbys:
             standby.discard()
+        self._let_go()
+        # It marks its data directory as in use by a few bytes of shared memory. A server that was killed
+        # leaves them, and its file, behind, and the system has a limited number of those.
+        with contextlib.suppress(OSError):
+            for line in (self.data / "postmaster.pid").read_text().splitlines()[6:7]:
+                subprocess.run(["ipcrm", "-m", line.split()[1]], capture_output=True, check=False)
         super().discard()
 
 

@@ -59,8 +59,8 @@ class Need:
     """What some tests cannot do without."""
 
     find: Callable[[], Path | None]
-    package: str
-    """The Debian package that brings it."""
+    packages: str
+    """The Debian packages that bring it."""
     lacks: str
 
 
@@ -70,7 +70,11 @@ NEEDS = {
         "postgresql",
         "initdb, postgres and pg_basebackup are neither on PATH nor in /usr/lib",
     ),
-    "mariadb": Need(find_mariadb, "mariadb-server", "there is no mariadbd, or no mariadb-install-db"),
+    "mariadb": Need(
+        find_mariadb,
+        "mariadb-server-core mariadb-client-core",
+        "there is no mariadbd, or no mariadb-install-db",
+    ),
     "pgbouncer": Need(find_pgbouncer, "pgbouncer", "there is no pgbouncer"),
     "faketime": Need(find_faketime, "faketime", "there is no libfaketimeMT.so.1 in /usr/lib"),
     "openssl": Need(find_openssl, "openssl", "there is no openssl"),
@@ -78,11 +82,17 @@ NEEDS = {
 """By the names that HEADCOUNT_TEST_REQUIRE knows."""
 
 
+def is_required(what: str) -> bool:
+    """Whether HEADCOUNT_TEST_REQUIRE, which is `all` or a list, demands that `what` is here."""
+    required = os.environ.get("HEADCOUNT_TEST_REQUIRE", "")
+    return required == "all" or what in required.split(",")
+
+
 def missing(what: str) -> str | None:
     """Why `what` cannot be had here, or None if it can."""
     need = NEEDS[what]
     if need.find() is None:
-        return f"{need.lacks} (Debian's package: {need.package})"
+        return f"{need.lacks} (Debian's packages: {need.packages})"
     if what in ("postgresql", "pgbouncer") and os.geteuid() == 0 and not _is_user("postgres"):
         return f"{what} does not run as root, and there is no user postgres"
     return None
