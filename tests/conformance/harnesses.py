@@ -11,8 +11,9 @@ from headcount.model import Seconds, SessionId
 from headcount.stores import make, memory
 from headcount.stores.base import Store
 from headcount.stores.memory import MemoryServer, MemoryStore
-from headcount.stores.sql import sqlite
+from headcount.stores.sql import postgresql, sqlite
 from headcount.testing.conformance.harness import Harness, TickingHarness
+from tests.servers.postgresql import PostgreSQL
 
 
 class MemoryHarness(Harness):
@@ -94,3 +95,43 @@ class SQLiteTicks(TickingHarness):
     def close(self) -> None:
         self.mend()
         super().close()
+
+
+class PostgreSQLTicks(TickingHarness):
+    """A database of its own; out of reach when the server lets nobody in, and throws out who is there."""
+
+    guarantees = postgresql.PROMISES
+
+    def __init__(self, server: PostgreSQL) -> None:
+        super().__init__()
+        self.server = server
+        self.database = server.fresh_database()
+
+    def connect(self) -> Store:
+        url = self.server.url(self.database)
+        return make(url, options={"timeout": self.patience})
+
+    def break_(self) -> None:
+        with self.server.admin() as admin:
+            admin.execute(f'ALTER DATABASE "{self.database}" ALLOW_CONNECTIONS false')
+            admin.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+                [self.database],
+            )
+
+    def mend(self) -> None:
+        with self.server.admin() as admin:
+            admin.execute(f'ALTER DATABASE "{self.database}" ALLOW_CONNECTIONS true')
+
+    def restart(self) -> None:
+        super().close()
+        self.server.restart()
+
+    def lose_beats(self) -> None:
+        super().close()
+        with self.server.admin(self.database) as admin:
+            admin.execute("TRUNCATE headcount.beats")
+
+    def close(self) -> None:
+        super().close()
+        self.server.drop_database(self.database)

@@ -25,11 +25,11 @@ GROUP = "headcount.stores"
 
 BUILT_IN = {
     "memory": "headcount.stores.memory:MemoryStore",
+    "postgres": "headcount.stores.sql.postgresql:PostgreSQLStore",
+    "postgresql": "headcount.stores.sql.postgresql:PostgreSQLStore",
     "sqlite": "headcount.stores.sql.sqlite:SQLiteStore",
 }
-PLANNED = frozenset(
-    "postgresql postgres mysql mariadb zookeeper zk etcd redis rediss valkey memcached serf".split()
-)
+PLANNED = frozenset("mysql mariadb zookeeper zk etcd redis rediss valkey memcached serf".split())
 
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"0", "false", "no", "off"})

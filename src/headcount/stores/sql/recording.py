@@ -7,7 +7,6 @@ here cannot change before it is written.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -31,14 +30,14 @@ class Group(NamedTuple):
     oldest: Revision
 
 
-@dataclass(frozen=True)
 class SqlRecords:
     """One group, as the law of the register looks at it. A record that cannot be read is not there:
     its member enters anew and so replaces it."""
 
-    sql: Sql
-    group: Group
-    corrupt: Corrupt
+    def __init__(self, sql: Sql, group: Group, corrupt: Corrupt) -> None:
+        self.sql = sql
+        self.group = group
+        self.corrupt = corrupt
 
     def row(self, key: str) -> Row | None:
         return next(iter(self._found(Row, "row", key)), None)

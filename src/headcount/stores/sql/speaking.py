@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+from headcount.errors import SchemaMismatch
+
 Found = list[tuple[Any, ...]]
+
+
+class NoSchema(SchemaMismatch):
+    """The tables are not there."""
 
 
 class Sql(Protocol):

@@ -1,0 +1,84 @@
+"""What a commit will look at, fetched in one go with the lock on the group.
+
+On a server each look costs a round trip, and they would all fall into the time for which the group is
+locked. The writes name the keys and members that they are about, so nearly everything is known before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from headcount.model import (
+    Empty,
+    Enter,
+    Expect,
+    Mark,
+    Remark,
+    Row,
+    SessionId,
+    Vacate,
+    Write,
+)
+from headcount.stores.sql.recording import Corrupt, Group, SqlRecords
+from headcount.stores.sql.records import decode_all
+from headcount.stores.sql.speaking import Sql
+
+
+class Loader:
+    """Asks for it when it is made, and answers with it when the group is known."""
+
+    def __init__(
+        self, sql: Sql, group: str, writes: Sequence[Write], expect: Collection[Expect], by: SessionId
+    ) -> None:
+        keys = {_key(write) for write in writes} | {
+            condition.key for condition in expect if not isinstance(condition, Empty)
+        }
+        members = {w.member_id for w in writes if isinstance(w, Enter | Remark)}
+        sessions = {w.session for w in writes if isinstance(w, Enter)} | {by}
+        self.keys, self.members, self.sessions = keys - {""}, members, sessions - {""}
+        # Most rows have their member's id for a key.
+        self.marked = self.members | self.keys
+        of_keys, of_members = sql.many(self.keys), sql.many(self.members)
+        self.rows = sql.later("touched_rows", group, of_keys, group, of_members, of_keys)
+        self.marks = sql.later("touched_marks", group, sql.many(self.marked))
+        self.alive = sql.later("alive_of", sql.many(self.sessions))
+
+    def records(self, sql: Sql, group: Group, corrupt: Corrupt) -> LoadedRecords:
+        return LoadedRecords(sql, group, corrupt, self)
+
+
+class LoadedRecords(SqlRecords):
+    """Answers from what was loaded, and asks the server for the rest."""
+
+    def __init__(self, sql: Sql, group: Group, corrupt: Corrupt, loader: Loader) -> None:
+        super().__init__(sql, group, corrupt)
+
+        def told(*what: str) -> object:
+            return corrupt(group.name, *what)
+
+        rows = decode_all(Row, loader.rows(), told)
+        marks = decode_all(Mark, loader.marks(), told)
+        self._rows = {row.key: row for row in rows}
+        self._marks = {mark.member_id: mark for mark in marks}
+        self._alive = {session for (session,) in loader.alive()}
+        self._asked = loader
+
+    def row(self, key: str) -> Row | None:
+        return self._rows.get(key) if key in self._asked.keys else super().row(key)
+
+    def rows_of(self, member_id: str) -> list[Row]:
+        if member_id not in self._asked.members:
+            return super().rows_of(member_id)
+        return sorted(
+            (row for row in self._rows.values() if row.member_id == member_id), key=lambda row: row.key
+        )
+
+    def mark(self, member_id: str) -> Mark | None:
+        return self._marks.get(member_id) if member_id in self._asked.marked else super().mark(member_id)
+
+    def alive(self, session: SessionId) -> bool:
+        return session in self._alive if session in self._asked.sessions else super().alive(session)
+
+
+def _key(write: Write) -> str:
+    return "" if isinstance(write, Remark | Vacate) else write.key

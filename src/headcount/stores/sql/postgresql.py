@@ -1,0 +1,221 @@
+"""PostgreSQL: the store of those who have one, for all hosts that reach it. From version 12 on.
+
+    postgresql://user:password@host:5432/database?sslmode=verify-full
+    postgresql://host1,host2/database            several hosts: whichever is the primary
+
+What the server has to do is in `server`; here is what is PostgreSQL's own: the UNLOGGED beats, which cost no
+write to the log and no sync, statements that go out without waiting for each other (a commit is two
+round trips), and NOTIFY.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headcount.errors import ConfigError, NotPromised, ReadOnlyStore
+from headcount.model import Guarantees, Seconds, SessionId, Tick
+from headcount.stores.sql.postgresql_doorbell import PostgreSQLDoorbell
+from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed
+from headcount.stores.sql.server import Clock, ServerStore
+from headcount.stores.sql.statements import migrations, statements
+from headcount.stores.url import Url
+
+PROMISES = Guarantees(
+    scope="network",
+    expiry="ticks",
+    deltas=True,
+    stall_safe=True,
+    exclusive=True,
+    durable=True,
+    advisory_failover=True,
+    max_capabilities=65_536,
+    precision=0.0,
+    recheck=None,
+)
+
+SCHEMA = "postgresql/schema"
+OLDEST = 120_000
+"""The oldest server that this was run against, as `server_version_num`."""
+
+POLL, POLL_ALONE = 5.0, 0.5
+"""Seconds between looks for what NOTIFY did not tell; and where it cannot tell anything."""
+
+TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding")
+"""Options that are passed on to the server's own client library."""
+
+NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,50}")
+
+
+def named(text: str, schema: str) -> str:
+    """The SQL with the schema's name in it, which is `hc` in the files."""
+    return text.replace("hc.", f"{schema}.").replace(" hc;", f" {schema};")
+
+
+class PostgreSQLStore(ServerStore[PostgreSQLLine]):
+    """One client of a store in PostgreSQL.
+
+    `interval`       seconds between ticks; decided when the store is made, and the same for all ever after
+    `timeout`        seconds for which a call waits for the server, from 0.1 to 60
+    `poll`           seconds between looks for changes that NOTIFY did not tell
+    `pooled`         true: there is a pooler in transaction mode between us, so that nobody can listen
+    `password_file`  a file with the password in its first line
+    `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `sslcrl`, `channel_binding`   as libpq has them
+    """
+
+    options: Mapping[str, type] = {
+        "interval": float,
+        "timeout": float,
+        "poll": float,
+        "pooled": bool,
+        "password_file": str,
+        **dict.fromkeys(TLS, str),
+    }
+    guarantees = PROMISES
+
+    def __init__(
+        self,
+        url: Url,
+        *,
+        namespace: str = "default",
+        interval: Seconds | None = None,
+        timeout: Seconds = 5.0,
+        poll: Seconds | None = None,
+        pooled: bool = False,
+        password_file: str | None = None,
+        **tls: str,
+    ) -> None:
+        for name, value, least, most in (("timeout", timeout, 0.1, 60), ("poll", poll, 0.05, 60)):
+            if value is not None and not least <= value <= most:
+                raise ConfigError(
+                    f"{url.safe}: the option {name!r} goes from {least:g} to {most:g}, not {value:g}"
+                )
+        if not NAMESPACE.fullmatch(namespace):
+            raise ConfigError(
+                f"the namespace {namespace!r} cannot be part of a schema's name: letters, digits, _ and -, "
+                "50 at most"
+            )
+        if password_file is not None and url.password is not None:
+            raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
+        self._schema = "headcount" if namespace == "default" else f"headcount_{namespace}"
+        self._password_file = password_file
+        self._pooled = pooled
+        self._poll = poll if poll is not None else POLL_ALONE if pooled else POLL
+        self._timeout = timeout
+        self._url = url
+        self._parameters = self._libpq(url, tls)
+        quoted = f'"{self._schema}"'
+        texts = {name: named(text, quoted) for name, text in statements("postgresql/store").items()}
+
+        def make_line(settle: Callable[[PostgreSQLLine], None]) -> PostgreSQLLine:
+            return PostgreSQLLine(
+                self._connect,
+                texts,
+                self.address,
+                settle,
+                named=lambda script: named(script, quoted),
+                timeout=timeout,
+            )
+
+        super().__init__(url.safe.partition("?")[0], make_line, migrations(SCHEMA), interval=interval)
+
+    @classmethod
+    def from_url(cls, url: Url, namespace: str, options: Mapping[str, Any]) -> PostgreSQLStore:
+        """The store at a URL as libpq and SQLAlchemy spell it."""
+        if url.path.strip("/").count("/"):
+            raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
+        return cls(url, namespace=namespace, **options)
+
+    @staticmethod
+    def schema_sql() -> str:
+        """All that is run to make the tables, as one text; for the namespace `default`."""
+        return "\n".join(
+            f"-- {m.number:04} {m.name}\n\n{m.sql}".replace("hc.", "headcount.").replace(
+                " hc;", " headcount;"
+            )
+            for m in migrations(SCHEMA)
+        )
+
+    # ── connecting ──
+
+    def _libpq(self, url: Url, tls: Mapping[str, str]) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            "host": ",".join(host for host, _ in url.hosts) or None,
+            "port": ",".join(str(port or 5432) for _, port in url.hosts) or None,
+            "dbname": url.path.strip("/") or None,
+            "user": url.user,
+            "password": url.password,
+            "application_name": "headcount",
+            "connect_timeout": max(2, round(self._timeout)),
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "client_encoding": "utf8",
+            **tls,
+        }
+        if len(url.hosts) > 1:
+            given["target_session_attrs"] = "read-write"
+        if not self._pooled:
+            # Whoever gave up does not go on waiting in the server; whoever was stopped in the middle of a
+            # transaction does not keep its locks.
+            limit = round(self._timeout * 1000)
+            given["options"] = (
+                f"-c lock_timeout={round(limit * 0.8)} -c statement_timeout={max(limit, 60_000)} "
+                f"-c idle_in_transaction_session_timeout={2 * limit}"
+            )
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _connect(self) -> Timed:
+        given = dict(self._parameters)
+        if self._password_file is not None:
+            given["password"] = self._password()
+        con = Timed.connect("", autocommit=True, prepare_threshold=None if self._pooled else 3, **given)
+        assert isinstance(con, Timed)
+        return con
+
+    def _password(self) -> str:
+        """Read each time, so that it can be changed while we run."""
+        try:
+            return Path(str(self._password_file)).read_text().splitlines()[0]
+        except (OSError, UnicodeDecodeError, IndexError) as exc:
+            raise ConfigError(
+                f"password_file={self._password_file}: no password can be read there: {exc}"
+            ) from exc
+
+    def identity(self, line: PostgreSQLLine) -> str:
+        ((identity, version, standby),) = line.ask("identity")
+        if version < OLDEST:
+            raise NotPromised(f"{self.address} is PostgreSQL {version // 10_000}: it takes 12 or later")
+        if standby:
+            raise ReadOnlyStore(
+                f"{self.address} is a standby: to be a member, or to watch, takes writing. Give the primary, "
+                "or all hosts in one URL: postgresql://host1,host2/database"
+            )
+        return str(identity)
+
+    # ── what is PostgreSQL's own ──
+
+    def beat_some(
+        self, line: PostgreSQLLine, sessions: Sequence[SessionId]
+    ) -> tuple[dict[SessionId, int], Tick | None]:
+        if len(sessions) == 1:
+            found = line.ask("beat_one", time.time(), sessions[0])
+            if not found:
+                return {}, None
+            ((notice, *clock),) = found
+            return {sessions[0]: notice}, Clock(*clock).tick
+        ((count, noticed, notices),) = line.ask("beat_many", time.time(), list(sessions))
+        told = dict(zip(noticed or (), notices or (), strict=True))
+        if count == len(sessions):
+            return dict.fromkeys(sessions, 0) | told, None
+        return dict(line.ask("beating", list(sessions))), None
+
+    def ring(self, line: PostgreSQLLine, group: str) -> None:
+        if not self._pooled:
+            line.ring(self._schema, group)
+
+    def doorbell(self) -> PostgreSQLDoorbell:
+        return PostgreSQLDoorbell(self.lines, None if self._pooled else self._schema, self._poll)

@@ -1,0 +1,109 @@
+"""The doorbell: LISTEN, on the connection that the watcher works with, and a slow poll behind it.
+
+A commit rings after it, in a transaction of its own: NOTIFY within it would take a lock that all commits of
+the database share, until each is on the disk. So a process that dies between the two leaves a change that
+nobody was told of, and the poll finds it: one row, which is another one whenever some group is.
+
+Through a pooler in transaction mode nobody can listen, and the poll is all there is.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from contextlib import suppress
+
+import psycopg
+
+from headcount.errors import StoreUnavailable
+from headcount.model import Ring, Seconds
+from headcount.stores.sql.lines import Lines
+from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed
+
+
+class PostgreSQLDoorbell:
+    def __init__(self, lines: Lines[PostgreSQLLine], channel: str | None, poll: Seconds) -> None:
+        """`channel`: None, if one cannot listen."""
+        self._lines = lines
+        self._channel = channel
+        self._poll = poll
+        self._woken_r, self._woken_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pipe = [self._woken_r, self._woken_w]
+        self._heard: set[str] = set()
+        self._opened = 0
+        self._seen: tuple[object, ...] | None = None
+        self._revisions: dict[str, int] = {}
+        self._look_at = 0.0
+        lines.watched = True
+        self._look()
+
+    def wait(self, timeout: Seconds) -> Ring:
+        until = time.monotonic() + timeout
+        while True:
+            if self._heard:
+                groups, self._heard = self._heard, set()
+                return Ring(groups=dict.fromkeys(groups))
+            now = time.monotonic()
+            rung = self._look() if now >= self._look_at else None
+            if rung is not None:
+                return rung
+            if self._wait(min(until, self._look_at)) or (time.monotonic() >= until and not self._heard):
+                return Ring()
+
+    def wake(self) -> None:
+        with suppress(BlockingIOError):  # it will wake from what is there
+            os.write(self._woken_w, b"!")
+
+    def close(self) -> None:
+        while self._pipe:
+            os.close(self._pipe.pop())
+
+    def _look(self) -> Ring | None:
+        """Which groups have another revision than they had. Anew after each new connection, on which nobody
+        knows what was missed."""
+        self._look_at = time.monotonic() + self._poll
+        with self._lines.watcher() as line:
+            con = line.con()
+            anew = line.opened != self._opened
+            if anew and self._channel is not None:
+                con.add_notify_handler(lambda notify: self._heard.add(notify.payload))
+                line.listen(self._channel)
+            (seen,) = line.ask("groups_at_all")
+            before, self._seen = self._seen, seen
+            if not anew and seen == before:
+                return None
+            then, self._revisions = self._revisions, dict(line.ask("revisions"))
+            self._opened = line.opened
+        if anew:
+            return Ring(groups=None) if before is not None else None
+        changed = {g for g, revision in self._revisions.items() if then.get(g) != revision}
+        changed |= then.keys() - self._revisions.keys()
+        return Ring(groups=dict.fromkeys(changed)) if changed else None
+
+    def _wait(self, until: float) -> bool:
+        """Until something was heard, or the time is over. Whether somebody woke us."""
+        with self._lines.watcher() as line:
+            con = line.con()
+            if line.opened != self._opened:
+                self._look_at = 0.0
+                return False
+        poll = select.poll()
+        poll.register(self._woken_r, select.POLLIN)
+        if self._channel is not None:
+            poll.register(con.pgconn.socket, select.POLLIN)
+        ready = dict(poll.poll(max(0.0, until - time.monotonic()) * 1000))
+        if self._woken_r in ready:
+            os.read(self._woken_r, 65_536)
+        if ready.keys() - {self._woken_r}:
+            self._hear(con)
+        return self._woken_r in ready
+
+    def _hear(self, con: Timed) -> None:
+        try:
+            con.pgconn.consume_input()
+            while (notify := con.pgconn.notifies()) is not None:
+                self._heard.add(notify.extra.decode())
+        except psycopg.Error as exc:
+            con.close()
+            raise StoreUnavailable(f"{self._lines}: {exc}") from exc

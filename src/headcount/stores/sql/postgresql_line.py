@@ -1,0 +1,270 @@
+"""One connection to PostgreSQL, on which statements follow each other without waiting for answers.
+
+psycopg waits as long as the server takes. Here every call has a deadline, also for a server that was stopped
+in the middle of an answer: the connection waits by `poll`, and is closed when the time is up. (`poll` of the
+unpatched module: under eventlet, these threads are none of its own.)
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import waiting
+from psycopg.abc import PQGen
+
+from headcount.errors import HeadcountError, StoreUnavailable
+from headcount.stores.sql.postgresql_errors import translate
+from headcount.stores.sql.speaking import Found
+
+MAKING = 0x48636E74
+"""The advisory lock of who makes or migrates a schema."""
+
+LONGEST_MAKING = 60.0
+"""Seconds that making or migrating a schema may take."""
+
+
+class TimeIsUp(psycopg.OperationalError):
+    """The server did not answer in time."""
+
+
+class Timed(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose calls end at `until`, a time of `time.monotonic`."""
+
+    until = float("inf")
+
+    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
+        try:
+            wanted = next(gen)
+            poll = select.poll()
+            poll.register(self.pgconn.socket, _mask(wanted))
+            while True:
+                found = poll.poll(max(0.0, min(3600.0, self.until - time.monotonic())) * 1000)
+                if not found and time.monotonic() >= self.until:
+                    raise TimeIsUp("the server did not answer in time")
+                before, wanted = wanted, gen.send(_ready(found))
+                if wanted != before:
+                    poll.modify(self.pgconn.socket, _mask(wanted))
+        except StopIteration as end:
+            return end.value
+        except BaseException:
+            # Half of an answer may be on its way: nothing more can be asked here.
+            self.pgconn.finish()
+            with suppress(psycopg.Error):
+                gen.close()
+            raise
+
+
+def _cut(con: Timed) -> bool:
+    """Whether the server has said goodbye while nothing was asked: better noticed before the next question
+    than by it. What else has come is kept, for those who listen."""
+    poll = select.poll()
+    poll.register(con.pgconn.socket, select.POLLIN)
+    if not poll.poll(0):
+        return False
+    try:
+        con.pgconn.consume_input()
+    except psycopg.Error:
+        return True
+    return con.pgconn.status != psycopg.pq.ConnStatus.OK
+
+
+def _mask(wanted: waiting.Wait) -> int:
+    return (select.POLLIN if wanted & waiting.Wait.R else 0) | (
+        select.POLLOUT if wanted & waiting.Wait.W else 0
+    )
+
+
+def _ready(found: Sequence[tuple[int, int]]) -> waiting.Ready:
+    if not found:
+        return waiting.Ready.NONE
+    ((_, event),) = found
+    failed = event & (select.POLLERR | select.POLLHUP | select.POLLNVAL)
+    readable, writable = event & select.POLLIN or failed, event & select.POLLOUT or failed
+    if readable and writable:
+        return waiting.Ready.RW
+    return waiting.Ready.R if readable else waiting.Ready.W
+
+
+class PostgreSQLSql:
+    """One transaction, in pipeline mode: what is not asked back for goes along with what is."""
+
+    __slots__ = ("_con", "_statements")
+
+    def __init__(self, con: Timed, statements: Mapping[str, str]) -> None:
+        self._con = con
+        self._statements = statements
+
+    def all(self, name: str, *values: Any) -> Found:
+        return self.later(name, *values)()
+
+    def later(self, name: str, *values: Any) -> Callable[[], Found]:
+        return self._con.execute(self._statements[name], _given(values)).fetchall
+
+    def run(self, name: str, *values: Any) -> None:
+        self._con.execute(self._statements[name], _given(values))
+
+    def each(self, name: str, values: Iterable[Sequence[Any]]) -> None:
+        statement = self._statements[name]
+        for some in values:
+            self._con.execute(statement, some)
+
+    def many(self, values: Iterable[str]) -> list[str]:
+        return sorted(values)
+
+
+def _given(values: tuple[Any, ...]) -> Any:
+    return values[0] if len(values) == 1 and isinstance(values[0], dict) else values
+
+
+class PostgreSQLLine:
+    def __init__(
+        self,
+        connect: Callable[[], Timed],
+        statements: Mapping[str, str],
+        address: str,
+        settle: Callable[[PostgreSQLLine], None],
+        *,
+        named: Callable[[str], str],
+        timeout: float,
+    ) -> None:
+        self._connect = connect
+        self._statements = statements
+        self._address = address
+        self._settle = settle
+        self._named = named
+        self._timeout = timeout
+        self._con: Timed | None = None
+        self._settled = False
+        self.opened = 0
+        """How often it has been opened: who listens on it has to say so again."""
+
+    # ── the connection ──
+
+    def connect(self) -> None:
+        self.con()
+
+    def con(self) -> Timed:
+        """The connection, with all the time there is for one call."""
+        con = self._con
+        if con is None or con.closed or _cut(con):
+            self.close()
+            con = self._con = self._new()
+            try:
+                self._settle(self)
+            except BaseException:
+                self.close()
+                raise
+        con.until = time.monotonic() + self._timeout
+        return con
+
+    def _new(self) -> Timed:
+        try:
+            con = self._connect()
+        except psycopg.Error as exc:
+            raise translate(exc, self._address) from exc
+        self.opened += 1
+        con.until = time.monotonic() + self._timeout
+        return con
+
+    def close(self) -> None:
+        con, self._con = self._con, None
+        if con is not None:
+            with suppress(psycopg.Error):
+                con.close()
+
+    # ── what is done on it ──
+
+    def listen(self, channel: str) -> None:
+        con = self.con()
+        try:
+            con.execute(f'LISTEN "{channel}"')
+        except psycopg.Error as exc:
+            raise self._failed(con, exc) from exc
+
+    def ring(self, channel: str, group: str) -> None:
+        """What was written is there already: if this fails, the poll of those who listen finds it."""
+        with suppress(HeadcountError), self.writing(durable=False) as sql:
+            sql.run("ring", channel, group)
+
+    def ask(self, name: str, *values: Any) -> Found:
+        con = self.con()
+        try:
+            return con.execute(self._statements[name], _given(values)).fetchall()
+        except psycopg.Error as exc:
+            raise self._failed(con, exc) from exc
+
+    @contextmanager
+    def writing(self, *, durable: bool = True) -> Iterator[PostgreSQLSql]:
+        con = self.con()
+        sql = PostgreSQLSql(con, self._statements)
+        committing = False
+        try:
+            with con.pipeline():
+                sql.run("begin")
+                sql.run("keep" if durable else "begin_volatile")
+                yield sql
+                committing = True
+                sql.run("commit")
+        except psycopg.Error as exc:
+            raise self._failed(con, exc, committing=committing) from exc
+        except BaseException:
+            self._end(con)
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[PostgreSQLSql]:
+        con = self.con()
+        sql = PostgreSQLSql(con, self._statements)
+        try:
+            with con.pipeline():
+                sql.run("begin_reading")
+                yield sql
+                sql.run("commit")
+        except psycopg.Error as exc:
+            raise self._failed(con, exc) from exc
+        except BaseException:
+            self._end(con)
+            raise
+
+    @contextmanager
+    def making(self) -> Iterator[tuple[PostgreSQLSql, Callable[[str], None]]]:
+        """In one transaction: others never meet half a schema."""
+        con = self.con()
+        con.until = time.monotonic() + max(LONGEST_MAKING, self._timeout)
+
+        def run(script: str) -> None:
+            con.execute(self._named(script))
+
+        try:
+            con.execute("BEGIN")
+            con.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (MAKING, self._named("hc.")))
+            yield PostgreSQLSql(con, self._statements), run
+            con.execute("COMMIT")
+        except psycopg.Error as exc:
+            raise self._failed(con, exc) from exc
+        except BaseException:
+            self._end(con)
+            raise
+
+    def _failed(self, con: Timed, exc: psycopg.Error, *, committing: bool = False) -> HeadcountError:
+        self._end(con)
+        if isinstance(exc, TimeIsUp) and not committing:
+            return StoreUnavailable(f"{self._address} did not answer within {self._timeout:g} s")
+        return translate(exc, self._address, committing=committing)
+
+    def _end(self, con: Timed) -> None:
+        """Leave the transaction, or, where that cannot be done, the connection."""
+        if con.closed or con.broken:
+            self.close()
+            return
+        try:
+            con.until = time.monotonic() + self._timeout
+            if con.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                con.execute("ROLLBACK")
+        except psycopg.Error:
+            self.close()

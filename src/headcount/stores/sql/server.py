@@ -1,0 +1,724 @@
+"""A store on a database server: what PostgreSQL and MySQL have in common, which is nearly all.
+
+Whom it believes, and until when
+
+    session     a row of `sessions`: it exists, and is fenced or not.  Durable.
+    beat        a row of `beats`: until when it need not be fenced, its fence, and its notice (a copy of the
+                session's), so that a beat reads and writes one row.  May be lost: see the life marker.
+    clock       one row: (epoch, n). Moved by compare-and-set under its lock.
+    epoch       one row: names one history of the register. A server that is not the one that the row
+                says it is (failed over, restored) begins a new one, above all that anybody can know of.
+
+The life marker is a beat of no session, which bears the clock's epoch. Who beats and is told of fewer
+sessions than it asked for looks for it. Where it is missing, or bears another epoch, the beats were lost:
+under the clock's lock a new epoch of ticks begins, and every session that is not fenced gets its whole
+time. Where it is there, they are asked for once more (the beats may just have been filled), and who is
+missing then is lost.
+
+Locks, always in this order:  floor ─► group ─► session ─► beat;  and  floor ─► clock ─► beat
+
+    a beat     locks its beats alone, and tests the fence on them
+    a commit   locks its group; keeps its session from being fenced; where it raises a notice, it
+               changes that session and its beat
+    a sweep    first a transaction that fences: it locks the clock, so that the guard counts once, and the
+               overdue beats with their sessions, *waiting for none of them*: who holds one is at work, and
+               is found by the next sweep. Then, group by group, commits that take rows down
+    a lapse    is such a commit, but its session lives. So it looks once more, under the lock of the beat,
+               whether the session is overdue still: a beat that was taken meanwhile trusts its rows
+
+A sweep that is cut short after its fences leaves live rows of fenced sessions, which every sweep looks for.
+
+A commit that finds its group locked leaves its wish among the intents, waits for the lock, and carries
+out all that wait, each by the law of the register and with an answer of its own. So a crowd that joins
+one group at once costs a few syncs of the disk and not one each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from headcount.errors import (
+    ConfigError,
+    GroupNotFound,
+    HeadcountError,
+    OutcomeUnknown,
+    SchemaMismatch,
+    StoreUnavailable,
+)
+from headcount.model import (
+    Beat,
+    Census,
+    Claim,
+    Delta,
+    Entry,
+    Expect,
+    Granted,
+    Mark,
+    Outcome,
+    Refused,
+    Revision,
+    Row,
+    Seconds,
+    Session,
+    SessionId,
+    Snapshot,
+    Swept,
+    Tick,
+    Write,
+    deadline_ticks,
+    hidden,
+    when,
+)
+from headcount.register import Ledger, apply
+from headcount.stores.base import HISTORY, log_corrupt, not_empty
+from headcount.stores.sql.intents import asked, new_id, read_asked, read_outcome, written_outcome
+from headcount.stores.sql.lines import Line, Lines
+from headcount.stores.sql.loading import Loader
+from headcount.stores.sql.recording import Group, SqlRecords, save, write_history
+from headcount.stores.sql.records import decode_all
+from headcount.stores.sql.speaking import Found, Sql
+from headcount.stores.sql.statements import Migration
+
+L = TypeVar("L", bound=Line)
+R = TypeVar("R", Row, Mark, Claim)
+
+EPOCH_ZERO = 1_735_689_600
+"""The beginning of 2025: epochs count seconds from here, unless they are pushed on faster."""
+
+INTERVAL = 1.0
+LEAST_INTERVAL = 0.05
+
+BATCH = 1000
+"""Sessions in one statement."""
+
+WINDOW = 30.0
+"""Seconds over which the guard counts expiries."""
+
+TOGETHER = 200
+"""Intents that are carried out in one commit."""
+
+WANTED = 60.0
+"""Seconds for which somebody may wait for an intent; older ones are dropped."""
+
+PRUNE_EVERY = 1000
+"""Lines of history that may come in before the spare ones are removed."""
+
+ALL_HISTORY = 10 * HISTORY
+"""Lines of history of all groups together, those of deleted groups among them."""
+
+MOST_COMPLAINTS = 1000
+"""Corrupt records that are remembered as told; after so many, they are told again."""
+
+GETTING_RID = {
+    "row": "it is replaced when its member enters again",
+    "mark": "it is replaced when its member is marked again",
+    "claim": "it holds nobody back, and goes when its group is deleted",
+}
+"""What becomes of a record that cannot be read."""
+
+
+class Clock(NamedTuple):
+    epoch: int
+    number: int
+    interval: float
+    ticker: str
+    standbys: str
+    ticked_at: float
+
+    @property
+    def tick(self) -> Tick:
+        return Tick(
+            epoch=self.epoch,
+            number=self.number,
+            interval=self.interval,
+            ticker=self.ticker,
+            standbys=tuple(msgspec.json.decode(self.standbys)),
+            ticked_at=self.ticked_at,
+        )
+
+
+class Head(NamedTuple):
+    """What schema this is, and which history of the register."""
+
+    version: int
+    needs: int
+    history: str
+    epoch: int
+    interval: float
+
+
+class ServerStore(Generic[L]):
+    """One client of a store on a database server. A dialect brings its lines, and its doorbell."""
+
+    def __init__(
+        self,
+        address: str,
+        make_line: Callable[[Callable[[L], None]], L],
+        migrations: Sequence[Migration],
+        *,
+        interval: Seconds | None,
+    ) -> None:
+        """`make_line` is given what every new connection has to go through."""
+        if interval is not None and not LEAST_INTERVAL <= interval <= 3600:
+            raise ConfigError(
+                f"the option 'interval' of this store goes from {LEAST_INTERVAL:g} to 3600, not {interval:g}"
+            )
+        self.address = address
+        self.on_corrupt: Callable[[str], object] = log_corrupt
+        self.lines = Lines(lambda: make_line(self._settle))
+        self._migrations = migrations
+        self._interval = interval
+        self._seen = 0
+        """The newest epoch of the register that this client has seen."""
+        self._told: set[tuple[str, str, str]] = set()
+
+    def identity(self, line: L) -> str:
+        """Which history of the server this is. Raises `NotPromised` if the server is too old."""
+        raise NotImplementedError
+
+    # ── opening ──
+
+    def open(self) -> None:
+        with self.lines.watcher() as line:
+            line.ask("clock")
+
+    init = open
+    """To make the store is to open it."""
+
+    def close(self) -> None:
+        self.lines.close()
+
+    def new_epoch(self) -> int:
+        """Begin a new history, and say its epoch: what to do after restoring an old register."""
+        with self.lines.watcher() as line:
+            self._raise_epoch(line, self.identity(line), forced=True)
+        return self._seen
+
+    def _settle(self, line: L) -> None:
+        """Look at a server to which a connection was just made: is it the one that the register belongs to,
+        and does it have the schema that this release knows?"""
+        identity = self.identity(line)
+        head = _head(line.ask("head")) if line.ask("made") else None
+        newest = self._migrations[-1].number
+        if head is None or head.version < newest:
+            head = self._migrate(line, identity)
+        if head.needs > newest:
+            raise SchemaMismatch(
+                f"{self.address} has schema version {head.version}, which needs a release of Headcount that "
+                f"knows version {head.needs}, and this one knows up to {newest}: upgrade this one"
+            )
+        if self._interval not in (None, head.interval):
+            raise ConfigError(
+                f"{self.address} ticks every {head.interval:g} s, not every {self._interval:g} s: the "
+                "interval is decided when a store is made, and is the same for all. Leave the option out"
+            )
+        self._interval = head.interval
+        if head.history != identity or head.epoch < self._seen:
+            self._raise_epoch(line, identity)
+        self._seen = max(self._seen, head.epoch)
+
+    def _migrate(self, line: L, identity: str) -> Head:
+        """Make what is missing. Another process may have done it before we were alone."""
+        newest = self._migrations[-1].number
+        with line.making() as (sql, run):
+            head = _head(sql.all("head")) if sql.all("made") else None
+            version = head.version if head is not None else 0
+            for migration in self._migrations:
+                if migration.number > version:
+                    run(migration.sql)
+            if head is None:
+                epoch = next_epoch(self._seen)
+                sql.run("found_register", newest, 1, identity, epoch, epoch << 32)
+                sql.run("found_clock", epoch, self._interval or INTERVAL, time.time())
+                sql.run("set_marker", epoch)
+            elif version < newest:
+                sql.run("set_version", newest)
+            head = _head(sql.all("head"))
+        if head is None:
+            raise StoreUnavailable(f"{self.address} was taken away while it was made")
+        return head
+
+    def _raise_epoch(self, line: L, identity: str, *, forced: bool = False) -> None:
+        with line.writing() as sql:
+            ((history, epoch, _),) = sql.all("lock_floor")
+            if forced or history != identity or epoch < self._seen:
+                epoch = next_epoch(self._seen, epoch)
+                sql.run("raise_epoch", identity, epoch, epoch << 32)
+                sql.run("raise_groups", epoch << 32, epoch << 32)
+                sql.run("forget_tombstones")
+                self._begin_clock(sql, epoch)
+        self._seen = max(self._seen, epoch)
+
+    # ── groups ──
+
+    def create_group(self, group: str) -> bool:
+        with self.lines.watcher() as line:
+            if line.ask("group", group):
+                return False
+            with line.writing() as sql:
+                ((_, _, floor),) = sql.all("lock_floor")
+                if sql.all("group", group):
+                    return False
+                sql.run("create_group", group, floor + 1, floor + 1)
+            self.ring(line, group)
+            return True
+
+    def delete_group(self, group: str) -> bool:
+        with self.lines.watcher() as line:
+            with line.writing() as sql:
+                sql.all("lock_floor")
+                found = sql.all("group_locked", group)
+                if not found:
+                    return False
+                this = Group(*found[0])
+                rows = self._decoded(group, Row, sql.all("rows_all", this.id))
+                live = {row.member_id for row in rows if row.live}
+                claims = self._decoded(group, Claim, sql.all("claims_after", this.id, 0))
+                if live or claims:
+                    raise not_empty(group, live, {claim.member_id for claim in claims})
+                sql.run("raise_floor", this.revision)
+                for table in ("rows", "marks", "claims", "tombstones", "group"):
+                    sql.run(f"drop_{table}", this.id)
+            self.ring(line, group)
+            return True
+
+    def groups(self) -> list[str]:
+        with self.lines.watcher() as line:
+            return sorted(name for (name,) in line.ask("group_names") if not hidden(name))
+
+    # ── sessions ──
+
+    def open_session(self, session: Session) -> Granted:
+        with self.lines.watcher() as line:
+            line.connect()  # from here on the interval is known
+            now, lasts = time.time(), deadline_ticks(session.ttl, self._interval or INTERVAL)
+            with line.writing(durable=False) as sql:
+                sql.run(
+                    "open_session",
+                    session.id,
+                    session.instance,
+                    session.host,
+                    session.process,
+                    session.ttl,
+                    lasts,
+                    now,
+                )
+                sql.run("open_beat", session.id, lasts, lasts, now)
+                clock = Clock(*sql.all("clock")[0])
+        return Granted(ttl=session.ttl, tick=clock.tick)
+
+    def close_session(self, session: SessionId) -> None:
+        """Fenced first, so that nothing of it comes after; then its rows go, and then it does."""
+        with self.lines.watcher() as line:
+            with line.writing(durable=False) as sql:
+                sql.all("lock_session", session)
+                sql.run("retire_session", session)
+                sql.run("fence_beats", sql.many([session]))
+                of_rows = sql.later("groups_of_sessions", sql.many([session]))
+                of_claims = sql.later("groups_of_claims", session)
+                groups = {name for (name,) in of_rows() + of_claims()}
+            for group in sorted(groups):
+                self._settle_group(line, group)
+            with line.writing(durable=False) as sql:
+                sql.run("drop_session", session)
+                sql.run("drop_beat", session)
+
+    def beat(self, sessions: Sequence[SessionId]) -> Beat:
+        with self.lines.heart() as line:
+            notices: dict[SessionId, int | None] = {}
+            tick: Tick | None = None
+            for start in range(0, len(sessions), BATCH):
+                batch = sessions[start : start + BATCH]
+                taken, tick = self.beat_some(line, batch)
+                missing = [session for session in batch if session not in taken]
+                if missing:
+                    self._fill(line)
+                    again, tick = self.beat_some(line, missing)
+                    taken.update(again)
+                notices.update((session, taken.get(session)) for session in batch)
+            return Beat(notices=notices, tick=tick or self._clock(line).tick)
+
+    def beat_some(self, line: L, sessions: Sequence[SessionId]) -> tuple[dict[SessionId, int], Tick | None]:
+        """The notices of those that were taken; and the tick, where it came along."""
+        raise NotImplementedError
+
+    def _fill(self, line: L) -> None:
+        """If the beats were lost, begin anew: every session that is not fenced gets its whole time."""
+        if line.ask("marked"):
+            return
+        with line.writing() as sql:
+            sql.all("clock_locked")
+            if not sql.all("marked"):
+                self._begin_clock(sql, self._seen)
+
+    def _begin_clock(self, sql: Sql, epoch: int) -> None:
+        """A new epoch of ticks. Their number goes on, so that no deadline is far off."""
+        clock = sql.all("clock_locked")[0]
+        ((claimed,),) = sql.all("newest_claim_epoch")
+        begun = next_epoch(epoch, claimed, clock[0])
+        sql.run("set_epoch", begun, time.time())
+        sql.run("grant_all")
+        sql.run("set_marker", begun)
+
+    # ── the register ──
+
+    def commit(
+        self, group: str, writes: Sequence[Write], expect: Collection[Expect] = (), *, by: SessionId = ""
+    ) -> Outcome:
+        with self.lines.watcher() as line:
+            with line.writing(durable=False) as sql:
+                found = sql.later("group_if_free", group)
+                loader = Loader(sql, group, writes, expect, by)
+                free = found()
+                if free:
+                    this = Group(*free[0])
+                    records = loader.records(sql, this, self._corrupt)
+                    done = apply(
+                        records, group, writes, expect, revision=this.revision, now=time.time(), by=by
+                    )
+                    outcome = _outcome(sql, this, done)
+            if not free:
+                return self._commit_together(line, group, writes, expect, by)
+            if not isinstance(done, Refused) and done.revision != this.revision:
+                self.ring(line, group)
+            return outcome
+
+    def _commit_together(
+        self, line: L, group: str, writes: Sequence[Write], expect: Collection[Expect], by: SessionId
+    ) -> Outcome:
+        """The group is busy. Whoever gets it next carries out what all others have left here."""
+        if not line.ask("group", group):
+            raise _no_group(group)
+        intent = new_id()
+        with line.writing(durable=False) as sql:
+            sql.run("add_intent", intent, group, asked(writes, expect, by))
+        try:
+            rings, answer = self._turn(line, group, intent)
+        except StoreUnavailable as error:
+            raise self._taken_back(line, intent, error) from error
+        if rings:
+            self.ring(line, group)
+        return read_outcome(answer)
+
+    def _turn(self, line: L, group: str, intent: str) -> tuple[bool, bytes]:
+        """Wait for the group's lock. If by then somebody has carried out ours, take the answer; if not, carry
+        out all that wait. Whether the group has to be rung for, and the answer."""
+        with line.writing(durable=False) as sql:
+            found = sql.all("group_locked", group)
+            if not found:
+                raise _no_group(group)
+            before = this = Group(*found[0])
+            ((answer,),) = sql.all("outcome_of", intent)
+            if answer is None:
+                for one, wish in sql.all("intents", group, WANTED, TOGETHER):
+                    writes, expect, by = read_asked(wish)
+                    loader = Loader(sql, group, writes, expect, by)
+                    records = loader.records(sql, this, self._corrupt)
+                    done = apply(
+                        records, group, writes, expect, revision=this.revision, now=time.time(), by=by
+                    )
+                    told = written_outcome(_outcome(sql, this, done))
+                    this = Group(*sql.all("group", group)[0])
+                    if one == intent:
+                        answer = told
+                    else:
+                        sql.run("set_outcome", told, one)
+                if answer is None:
+                    raise StoreUnavailable(
+                        f"{self.address}: too many wait for group {group!r}, and this commit was not reached"
+                    )
+            sql.run("drop_intent", intent)
+        return this != before, answer
+
+    def _taken_back(self, line: L, intent: str, error: StoreUnavailable) -> HeadcountError:
+        """We wait no longer. If the intent is still there, nothing will come of it."""
+        try:
+            with line.writing() as sql:
+                if sql.all("intent_waits", intent):
+                    sql.run("drop_intent", intent)
+                    return error
+        except HeadcountError:
+            pass
+        return OutcomeUnknown(f"{error}; and what was asked may have been carried out by somebody else")
+
+    def read(
+        self, group: str, after: Revision | None = None, *, only: Collection[str] | None = None
+    ) -> Snapshot | Delta:
+        with self.lines.watcher() as line, line.reading() as sql:
+            of_group = sql.later("group", group)
+            removed: Callable[[], Found] = list
+            if only is not None:
+                members = sql.many(only)
+                rows, marks, claims = (
+                    sql.later(f"only_{kind}", group, members) for kind in ("rows", "marks", "claims")
+                )
+            else:
+                since = {"group": group, "after": -1 if after is None else after}
+                rows, marks, claims = (
+                    sql.later(f"read_{kind}", since) for kind in ("rows", "marks", "claims")
+                )
+                if after is not None:
+                    removed = sql.later("read_removed", since)
+            found = of_group()
+            if not found:
+                raise _no_group(group)
+            this = Group(*found[0])
+            read_rows = tuple(self._decoded(group, Row, rows()))
+            read_marks = tuple(self._decoded(group, Mark, marks()))
+            read_claims = tuple(self._decoded(group, Claim, claims()))
+            gone = tuple((kind, key) for kind, key in removed())
+        if after is None or only is not None or not this.oldest <= after <= this.revision:
+            return Snapshot(
+                group=group, revision=this.revision, rows=read_rows, marks=read_marks, claims=read_claims
+            )
+        return Delta(
+            group=group,
+            after=after,
+            revision=this.revision,
+            rows=read_rows,
+            marks=read_marks,
+            claims=read_claims,
+            removed=gone,
+        )
+
+    def ring(self, line: L, group: str) -> None:
+        """Tell those who wait that a group has changed, where the server can."""
+
+    def last_seen(self, group: str) -> dict[str, datetime]:
+        with self.lines.watcher() as line:
+            if not line.ask("group", group):
+                raise _no_group(group)
+            return {member_id: when(at) for member_id, at in line.ask("last_seen", group)}
+
+    def history(
+        self, group: str | None = None, *, member_id: str | None = None, limit: int = 100
+    ) -> list[Entry]:
+        statement = "history" if group is None else "history_of_group"
+        with self.lines.watcher() as line:
+            found = line.ask(statement, {"group": group, "member": member_id, "limit": limit})
+        return [
+            Entry(**dict(zip(Entry.__struct_fields__, values, strict=True))) for values in reversed(found)
+        ]
+
+    # ── ticks ──
+
+    def tick(self) -> Tick:
+        with self.lines.heart() as line:
+            self._fill(line)
+            return self._clock(line).tick
+
+    @staticmethod
+    def _clock(line: L) -> Clock:
+        return Clock(*line.ask("clock")[0])
+
+    def advance(self, seen: Tick, ticker: SessionId) -> Tick:
+        with self.lines.heart() as line, line.writing(durable=False) as sql:
+            clock = Clock(*sql.all("clock_locked")[0][:6])
+            before = msgspec.json.decode(clock.standbys)
+            alive: dict[SessionId, str] = dict(sql.all("processes", sql.many([ticker, *before])))
+            if (clock.epoch, clock.number) != seen.at or ticker not in alive:
+                return clock.tick
+            ticked = clock._replace(
+                number=clock.number + 1,
+                ticker=ticker,
+                standbys=msgspec.json.encode(_standbys(sql, clock, ticker, before, alive)).decode(),
+                ticked_at=time.time(),
+            )
+            sql.run("set_tick", ticked.number, ticked.ticker, ticked.standbys, ticked.ticked_at)
+        return ticked.tick
+
+    def release_guard(self) -> None:
+        with self.lines.watcher() as line, line.writing() as sql:
+            clock = Clock(*sql.all("clock_locked")[0][:6])
+            sql.run("release_guard", clock.number + int(WINDOW / clock.interval))
+            write_history(
+                sql, [Entry(at=time.time(), group="", member_id="", what="guard released", revision=0)]
+            )
+
+    # ── sweeping ──
+
+    def sweep(self, judge: Callable[[Census], int], *, limit: int = 500) -> Swept:
+        with self.lines.watcher() as line:
+            ((overdue, fenced, claimed, unmarked, unbeaten, unpruned),) = line.ask("look")
+            if unmarked:
+                self._fill(line)
+                overdue = False
+            if unbeaten:
+                with line.writing(durable=False) as sql:
+                    sql.run("grant_missing")
+            swept, lapsing = self._fence(line, judge, limit) if overdue else (Swept(), [])
+            groups: set[str] = set()
+            if fenced or swept.fenced:
+                groups.update(name for (name,) in line.ask("groups_of_fenced"))
+            if lapsing:
+                with line.reading() as sql:
+                    groups.update(name for (name,) in sql.all("groups_of_sessions", sql.many(lapsing)))
+            if claimed:
+                clock = self._clock(line)
+                groups.update(name for (name,) in line.ask("claims_due", clock.epoch, clock.number))
+            lapsed: set[SessionId] = set()
+            vacated = 0
+            for group in sorted(groups):
+                some, gone = self._settle_group(line, group, lapsing)
+                lapsed |= some
+                vacated += gone
+            if claimed:
+                self._clock_claims(line)
+            if fenced:
+                self._forget(line)
+            if unpruned > PRUNE_EVERY:
+                self._prune(line)
+            return msgspec.structs.replace(swept, lapsed=tuple(sorted(lapsed)), vacated=vacated)
+
+    def _fence(self, line: L, judge: Callable[[Census], int], limit: int) -> tuple[Swept, list[SessionId]]:
+        """Fence those who may be, and say who has to lapse instead."""
+        with line.writing() as sql:
+            *values, released_until = sql.all("clock_locked")[0]
+            clock = Clock(*values)
+            sql.run("remove_stray_beats", clock.number)
+            late = sql.all("overdue", clock.number)
+            ((live, expired),) = sql.all("census", clock.epoch, _window(clock), clock.number)
+            guarded = [session for session, had_rows in late if had_rows]
+            census = Census(live=live, expired=expired, overdue=len(guarded))
+            released = clock.number <= released_until
+            allowed = len(guarded) if released else max(0, judge(census)) if guarded else 0
+            condemned = [session for session, had_rows in late if not had_rows] + guarded[:allowed]
+            now = condemned[:limit]
+            if now:
+                taken = sql.many(now)
+                sql.run("fence_sessions", clock.epoch, clock.number, taken)
+                sql.run("fence_beats", taken)
+        return Swept(fenced=tuple(now), more=len(condemned) > limit), guarded[allowed:]
+
+    def _settle_group(
+        self, line: L, group: str, lapsing: Collection[SessionId] = ()
+    ) -> tuple[set[SessionId], int]:
+        """One commit of one group: rows of fenced sessions go down, those of sessions that are overdue still
+        lapse, and claims whose time has come go. Which sessions lapsed, and how many claims went."""
+        with line.writing() as sql:
+            found = sql.all("group_locked", group)
+            if not found:
+                return set(), 0
+            this = Group(*found[0])
+            clock = Clock(*sql.all("clock")[0])
+            ledger = Ledger(SqlRecords(sql, this, self._corrupt), group, this.revision, time.time())
+            for row in self._decoded(group, Row, sql.all("rows_of_fenced", this.id)):
+                ledger.expire(row)
+            if lapsing:
+                sql.all("sessions_locked", sql.many(lapsing))
+                late = [s for (s,) in sql.all("still_overdue", sql.many(lapsing), clock.number)]
+                for row in self._decoded(group, Row, sql.all("rows_of_sessions", sql.many(late), this.id)):
+                    ledger.lapse(row)
+            vacated = 0
+            for gone, *values in sql.all("claims_due_of", this.id, clock.epoch, clock.number):
+                for claim in self._decoded(group, Claim, [values]):
+                    ledger.vacate(claim, "its session is gone" if gone else "its time is over")
+                    vacated += 1
+            moved = ledger.revision != this.revision
+            if moved:
+                save(sql, this, ledger)
+        if moved:
+            self.ring(line, group)
+        return ledger.notices, vacated
+
+    def _clock_claims(self, line: L) -> None:
+        """A claim's time is set by a later commit than the one that made it, and counts in ticks of this
+        epoch only: one from before a new epoch waits its full time again."""
+        clock = self._clock(line)
+        unclocked = line.ask("unclocked_claims", clock.epoch)
+        if unclocked:
+            with line.writing() as sql:
+                sql.each(
+                    "set_vacates",
+                    [
+                        (clock.epoch, clock.number + deadline_ticks(ttl, clock.interval), group_id, key)
+                        for group_id, key, ttl in unclocked
+                    ],
+                )
+
+    def _forget(self, line: L) -> None:
+        clock = self._clock(line)
+        found = line.ask("forgettable", clock.epoch, _window(clock), clock.number)
+        if found:
+            with line.writing(durable=False) as sql:
+                gone = sql.many([session for (session,) in found])
+                sql.run("forget_sessions", gone)
+                sql.run("forget_beats", gone)
+
+    def _prune(self, line: L) -> None:
+        groups = line.ask("groups_with_new_history")
+        with line.writing(durable=False) as sql:
+            for (group,) in groups:
+                sql.run("prune_group_history", {"group": group, "keep": HISTORY})
+            sql.run("prune_history", ALL_HISTORY)
+            sql.run("set_pruned")
+            sql.run("drop_old_intents", 10 * WANTED)
+
+    # ── what cannot be read ──
+
+    def _decoded(self, group: str, kind: type[R], found: Iterable[Sequence[Any]]) -> list[R]:
+        return decode_all(kind, found, partial(self._corrupt, group))
+
+    def _corrupt(self, group: str, kind: str, key: str, what: str) -> None:
+        if (group, kind, key) in self._told:
+            return
+        if len(self._told) >= MOST_COMPLAINTS:
+            self._told.clear()
+        self._told.add((group, kind, key))
+        self.on_corrupt(
+            f"{self.address}: the {kind} {key} of group {group!r} cannot be read and is left out: {what}; "
+            f"{GETTING_RID[kind]}"
+        )
+
+
+def _head(found: Found) -> Head | None:
+    return Head(*found[0]) if found else None
+
+
+def next_epoch(*seen: int) -> int:
+    """Above all that were seen, and normally above all that there ever were."""
+    return max(*seen, int(time.time()) - EPOCH_ZERO) + 1
+
+
+def _outcome(sql: Sql, group: Group, done: Ledger | Refused) -> Outcome:
+    if isinstance(done, Refused):
+        return done
+    if done.revision != group.revision:
+        sql.run("keep")
+        save(sql, group, done)
+    return done.outcome()
+
+
+def _standbys(
+    sql: Sql, clock: Clock, ticker: SessionId, before: Sequence[SessionId], alive: Mapping[SessionId, str]
+) -> list[SessionId]:
+    """Those that still beat stay. Empty places go to others, of other processes first."""
+    old = [session for session in before if session != ticker and session in alive]
+    serving = {s for (s,) in sql.all("serving_of", sql.many(old), clock.number)} if old else set()
+    stay = [session for session in old if session in serving]
+    if len(stay) >= 2:
+        return stay
+    taken = {ticker, *stay}
+    processes = {alive[session] for session in taken}
+    found = sql.all("serving", clock.number, sql.many(taken), sql.many(processes))
+    for away in (True, False):
+        for session, process in found:
+            if len(stay) < 2 and session not in taken and (process not in processes) == away:
+                stay.append(session)
+                taken.add(session)
+                processes.add(process)
+    return stay
+
+
+def _window(clock: Clock) -> int:
+    return int(WINDOW / clock.interval)
+
+
+def _no_group(group: str) -> GroupNotFound:
+    return GroupNotFound(f"there is no group {group!r} in this store")
