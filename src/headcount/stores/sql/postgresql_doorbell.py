@@ -88,6 +88,9 @@ class PostgreSQLDoorbell:
             if line.opened != self._opened:
                 self._look_at = 0.0
                 return False
+        self._take(con)
+        if self._heard:
+            return False
         poll = select.poll()
         poll.register(self._woken_r, select.POLLIN)
         if self._channel is not None:
@@ -102,8 +105,12 @@ class PostgreSQLDoorbell:
     def _hear(self, con: Timed) -> None:
         try:
             con.pgconn.consume_input()
-            while (notify := con.pgconn.notifies()) is not None:
-                self._heard.add(notify.extra.decode())
+            self._take(con)
         except psycopg.Error as exc:
             con.close()
             raise StoreUnavailable(f"{self._lines}: {exc}") from exc
+
+    def _take(self, con: Timed) -> None:
+        """What has come in already."""
+        while (notify := con.pgconn.notifies()) is not None:
+            self._heard.add(notify.extra.decode())

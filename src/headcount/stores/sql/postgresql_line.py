@@ -64,10 +64,9 @@ def _cut(con: Timed) -> bool:
     than by it. What else has come is kept, for those who listen."""
     poll = select.poll()
     poll.register(con.pgconn.socket, select.POLLIN)
-    if not poll.poll(0):
-        return False
     try:
-        con.pgconn.consume_input()
+        while poll.poll(0):
+            con.pgconn.consume_input()
     except psycopg.Error:
         return True
     return con.pgconn.status != psycopg.pq.ConnStatus.OK
