@@ -42,7 +42,9 @@ PASSWORD = "let me in: 100%/@"  # full of what a URL has to quote
 
 STARTING_S = 60.0
 STOPPING_S = 30.0
-NEVER_TOGETHER = 3
+ROOM = 4 << 30
+"""Bytes; a container may have a few megabytes only."""
+TRIES = 3
 """How many ports are tried, if somebody else takes the one that was free a moment ago."""
 
 Value = str | int | float | bool
@@ -54,17 +56,33 @@ class ServerError(AssertionError):
 
 
 @cache
-def scratch() -> Path:
-    """Where all servers of this process live; it is removed when this process is gone."""
-    folder = Path(tempfile.mkdtemp(prefix="headcount-servers-"))
+def scratch(*, on_disk: bool = False) -> Path:
+    """Where the servers of this process live; it is removed when this process is gone.
+
+    In memory where there is room. A database is a few hundred files, and a file system that keeps away
+    from what was deleted a moment ago (ext4) makes the next ones ever more slowly, up to 300 ms each.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="headcount-servers-", dir=None if on_disk else _memory()))
     folder.chmod(0o711)  # the servers' user has to get through
     remover = subprocess.Popen(
         _keeper("--remove", str(folder)), stdin=subprocess.PIPE, start_new_session=True
     )
-    assert remover.stdin is not None
-    atexit.register(remover.wait, 10)
-    atexit.register(remover.stdin.close)  # called first
+    atexit.register(_leave, remover)
     return folder
+
+
+def _leave(remover: subprocess.Popen[bytes]) -> None:
+    assert remover.stdin is not None
+    remover.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # it goes on without us
+        remover.wait(10)
+
+
+def _memory() -> Path | None:
+    shared = Path("/dev/shm")
+    if os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > ROOM:
+        return shared
+    return None
 
 
 def _keeper(*arguments: str) -> list[str]:
@@ -79,8 +97,8 @@ def servers_user() -> list[str]:
     return [str(setpriv), "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 
-def new_folder(name: str, *, owner: str | None) -> Path:
-    folder = scratch() / f"{name}-{next(_numbers)}"
+def new_folder(name: str, *, owner: str | None, on_disk: bool = False) -> Path:
+    folder = scratch(on_disk=on_disk) / f"{name}-{next(_numbers)}"
     folder.mkdir(mode=0o755)
     if owner is not None and os.geteuid() == 0:
         shutil.chown(folder, owner, owner)
@@ -137,12 +155,15 @@ class Server(ABC):
     owner: ClassVar[str | None] = None
     """Who it runs as if we are root, and that is not for it."""
 
-    def __init__(self, settings: dict[str, Value], clock_offset: str | None = None) -> None:
-        """`clock_offset`, such as "+3600s": how far its clock goes wrong, from the next start on."""
+    def __init__(
+        self, settings: dict[str, Value], clock_offset: str | None = None, *, on_disk: bool = False
+    ) -> None:
+        """`clock_offset`, such as "+3600s": how far its clock goes wrong, from the next start on.
+        `on_disk`: what it writes has to be written to a disk, because that is what is looked at."""
         self.clock_offset = clock_offset
         self.settings: dict[str, Value] = settings
         """Take effect at the next start."""
-        self.folder = new_folder(self.what, owner=self.owner)
+        self.folder = new_folder(self.what, owner=self.owner, on_disk=on_disk)
         self.data = self.folder / "data"
         self.log = self.folder / "log"
         self.port = free_port()
@@ -173,7 +194,7 @@ class Server(ABC):
         assert not self.running, f"{self.what} runs already"
         if not self.data.exists():
             self._install()
-        for tries_left in reversed(range(1 if self._has_run else NEVER_TOGETHER)):
+        for tries_left in reversed(range(1 if self._has_run else TRIES)):
             self._configure()
             self._launch()
             try:

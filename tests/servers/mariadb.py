@@ -64,7 +64,8 @@ def template() -> Path:
 
 
 class MariaDB(Server):
-    """`MariaDB(innodb_flush_log_at_trx_commit=1).start()`: settings are MariaDB's own, with underscores.
+    """`MariaDB(innodb_lock_wait_timeout=1).start()`: settings are MariaDB's own, with underscores. With
+    `debug_no_sync=False` its data is on a disk, and what it syncs is synced there.
 
     `replicated`: it writes a binary log, and so can have replicas. `ssl`: TLS is offered, with
     `certificate`, which is its own authority. Users need their passwords; root has none.
@@ -82,7 +83,8 @@ class MariaDB(Server):
         primary: MariaDB | None = None,
         **settings: Value,
     ) -> None:
-        super().__init__({**QUICK, **settings}, clock_offset)
+        on_disk = settings.get("debug_no_sync") is False
+        super().__init__({**QUICK, **settings}, clock_offset, on_disk=on_disk)
         self.replicated = replicated
         self.primary = primary
         self.certificate: Path | None = None
