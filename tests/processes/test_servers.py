@@ -232,11 +232,11 @@ def test_nothing_is_left_when_its_test_is_killed(
 ) -> None:
     """Not even of a server that is frozen, and of one that was stopped: no process and no folder."""
     story = """
-from tests.servers import base, postgresql
+from tests.servers import postgresql
 frozen, stopped = postgresql.PostgreSQL().start(), postgresql.PostgreSQL().start()
 frozen.freeze()
 stopped.stop()
-print(base.scratch(), *frozen.processes(), flush=True)
+print(frozen.folder.parent, *frozen.processes(), flush=True)
 input()
 """
     with subprocess.Popen(

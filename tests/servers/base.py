@@ -56,7 +56,7 @@ class ServerError(AssertionError):
 
 
 @cache
-def scratch(*, on_disk: bool = False) -> Path:
+def scratch(*, on_disk: bool) -> Path:
     """Where the servers of this process live; it is removed when this process is gone.
 
     In memory where there is room. A database is a few hundred files, and a file system that keeps away
@@ -115,7 +115,7 @@ def run(command: list[str], *, input_: str = "", **environment: str) -> None:
         command,
         input=input_,
         env={**clean_environment(), **environment},
-        cwd=scratch(),
+        cwd="/",  # ours may be closed to the servers' user
         capture_output=True,
         text=True,
         timeout=STARTING_S,
