@@ -25,6 +25,9 @@ from headcount.model import (
     Write,
 )
 
+WANTED = 60.0
+"""Seconds for which somebody may wait for an intent; older ones are dropped."""
+
 KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (Enter, Amend, Withdraw, Remark, Vacate, Unchanged, Stands, Empty, Committed, Refused)

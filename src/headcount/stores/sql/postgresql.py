@@ -18,9 +18,10 @@ from typing import Any
 
 from headcount.errors import ConfigError, NotPromised, ReadOnlyStore
 from headcount.model import Guarantees, Seconds, SessionId, Tick
+from headcount.stores.sql.clock import Clock
 from headcount.stores.sql.postgresql_doorbell import PostgreSQLDoorbell
 from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed
-from headcount.stores.sql.server import Clock, ServerStore
+from headcount.stores.sql.server import ServerStore
 from headcount.stores.sql.statements import migrations, statements
 from headcount.stores.url import Url
 

@@ -27,16 +27,12 @@ Locks, always in this order:  floor ─► group ─► session ─► beat;  an
                whether the session is overdue still: a beat that was taken meanwhile trusts its rows
 
 A sweep that is cut short after its fences leaves live rows of fenced sessions, which every sweep looks for.
-
-A commit that finds its group locked leaves its wish among the intents, waits for the lock, and carries
-out all that wait, each by the law of the register and with an answer of its own. So a crowd that joins
-one group at once costs a few syncs of the disk and not one each.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -45,9 +41,6 @@ import msgspec
 
 from headcount.errors import (
     ConfigError,
-    GroupNotFound,
-    HeadcountError,
-    OutcomeUnknown,
     SchemaMismatch,
     StoreUnavailable,
 )
@@ -61,7 +54,6 @@ from headcount.model import (
     Granted,
     Mark,
     Outcome,
-    Refused,
     Revision,
     Row,
     Seconds,
@@ -75,42 +67,24 @@ from headcount.model import (
     hidden,
     when,
 )
-from headcount.register import Ledger, apply
-from headcount.stores.base import HISTORY, log_corrupt, not_empty
-from headcount.stores.sql.intents import asked, new_id, read_asked, read_outcome, written_outcome
+from headcount.stores.base import log_corrupt, not_empty
+from headcount.stores.sql.clock import Clock, clock_of, next_epoch, standbys
+from headcount.stores.sql.commit import Commit, no_group
 from headcount.stores.sql.lines import Line, Lines
-from headcount.stores.sql.loading import Loader
-from headcount.stores.sql.recording import Group, SqlRecords, save, write_history
+from headcount.stores.sql.recording import Group, write_history
 from headcount.stores.sql.records import decode_all
+from headcount.stores.sql.server_sweep import Sweep
 from headcount.stores.sql.speaking import Found, Sql
 from headcount.stores.sql.statements import Migration
 
 L = TypeVar("L", bound=Line)
 R = TypeVar("R", Row, Mark, Claim)
 
-EPOCH_ZERO = 1_735_689_600
-"""The beginning of 2025: epochs count seconds from here, unless they are pushed on faster."""
-
 INTERVAL = 1.0
 LEAST_INTERVAL = 0.05
 
 BATCH = 1000
 """Sessions in one statement."""
-
-WINDOW = 30.0
-"""Seconds over which the guard counts expiries."""
-
-TOGETHER = 200
-"""Intents that are carried out in one commit."""
-
-WANTED = 60.0
-"""Seconds for which somebody may wait for an intent; older ones are dropped."""
-
-PRUNE_EVERY = 1000
-"""Lines of history that may come in before the spare ones are removed."""
-
-ALL_HISTORY = 10 * HISTORY
-"""Lines of history of all groups together, those of deleted groups among them."""
 
 MOST_COMPLAINTS = 1000
 """Corrupt records that are remembered as told; after so many, they are told again."""
@@ -121,26 +95,6 @@ GETTING_RID = {
     "claim": "it holds nobody back, and goes when its group is deleted",
 }
 """What becomes of a record that cannot be read."""
-
-
-class Clock(NamedTuple):
-    epoch: int
-    number: int
-    interval: float
-    ticker: str
-    standbys: str
-    ticked_at: float
-
-    @property
-    def tick(self) -> Tick:
-        return Tick(
-            epoch=self.epoch,
-            number=self.number,
-            interval=self.interval,
-            ticker=self.ticker,
-            standbys=tuple(msgspec.json.decode(self.standbys)),
-            ticked_at=self.ticked_at,
-        )
 
 
 class Head(NamedTuple):
@@ -324,7 +278,7 @@ class ServerStore(Generic[L]):
                 of_claims = sql.later("groups_of_claims", session)
                 groups = {name for (name,) in of_rows() + of_claims()}
             for group in sorted(groups):
-                self._settle_group(line, group)
+                self._sweep(line).settle(group)
             with line.writing(durable=False) as sql:
                 sql.run("drop_session", session)
                 sql.run("drop_beat", session)
@@ -342,7 +296,7 @@ class ServerStore(Generic[L]):
                     again, tick = self.beat_some(line, missing)
                     taken.update(again)
                 notices.update((session, taken.get(session)) for session in batch)
-            return Beat(notices=notices, tick=tick or self._clock(line).tick)
+            return Beat(notices=notices, tick=tick or clock_of(line).tick)
 
     def beat_some(self, line: L, sessions: Sequence[SessionId]) -> tuple[dict[SessionId, int], Tick | None]:
         """The notices of those that were taken; and the tick, where it came along."""
@@ -372,80 +326,10 @@ class ServerStore(Generic[L]):
         self, group: str, writes: Sequence[Write], expect: Collection[Expect] = (), *, by: SessionId = ""
     ) -> Outcome:
         with self.lines.watcher() as line:
-            with line.writing(durable=False) as sql:
-                found = sql.later("group_if_free", group)
-                loader = Loader(sql, group, writes, expect, by)
-                free = found()
-                if free:
-                    this = Group(*free[0])
-                    records = loader.records(sql, this, self._corrupt)
-                    done = apply(
-                        records, group, writes, expect, revision=this.revision, now=time.time(), by=by
-                    )
-                    outcome = _outcome(sql, this, done)
-            if not free:
-                return self._commit_together(line, group, writes, expect, by)
-            if not isinstance(done, Refused) and done.revision != this.revision:
+            moved, outcome = Commit(group, writes, expect, by, self._corrupt).carry_out(line)
+            if moved:
                 self.ring(line, group)
             return outcome
-
-    def _commit_together(
-        self, line: L, group: str, writes: Sequence[Write], expect: Collection[Expect], by: SessionId
-    ) -> Outcome:
-        """The group is busy. Whoever gets it next carries out what all others have left here."""
-        if not line.ask("group", group):
-            raise _no_group(group)
-        intent = new_id()
-        with line.writing(durable=False) as sql:
-            sql.run("add_intent", intent, group, asked(writes, expect, by))
-        try:
-            rings, answer = self._turn(line, group, intent)
-        except StoreUnavailable as error:
-            raise self._taken_back(line, intent, error) from error
-        if rings:
-            self.ring(line, group)
-        return read_outcome(answer)
-
-    def _turn(self, line: L, group: str, intent: str) -> tuple[bool, bytes]:
-        """Wait for the group's lock. If by then somebody has carried out ours, take the answer; if not, carry
-        out all that wait. Whether the group has to be rung for, and the answer."""
-        with line.writing(durable=False) as sql:
-            found = sql.all("group_locked", group)
-            if not found:
-                raise _no_group(group)
-            before = this = Group(*found[0])
-            ((answer,),) = sql.all("outcome_of", intent)
-            if answer is None:
-                for one, wish in sql.all("intents", group, WANTED, TOGETHER):
-                    writes, expect, by = read_asked(wish)
-                    loader = Loader(sql, group, writes, expect, by)
-                    records = loader.records(sql, this, self._corrupt)
-                    done = apply(
-                        records, group, writes, expect, revision=this.revision, now=time.time(), by=by
-                    )
-                    told = written_outcome(_outcome(sql, this, done))
-                    this = Group(*sql.all("group", group)[0])
-                    if one == intent:
-                        answer = told
-                    else:
-                        sql.run("set_outcome", told, one)
-                if answer is None:
-                    raise StoreUnavailable(
-                        f"{self.address}: too many wait for group {group!r}, and this commit was not reached"
-                    )
-            sql.run("drop_intent", intent)
-        return this != before, answer
-
-    def _taken_back(self, line: L, intent: str, error: StoreUnavailable) -> HeadcountError:
-        """We wait no longer. If the intent is still there, nothing will come of it."""
-        try:
-            with line.writing() as sql:
-                if sql.all("intent_waits", intent):
-                    sql.run("drop_intent", intent)
-                    return error
-        except HeadcountError:
-            pass
-        return OutcomeUnknown(f"{error}; and what was asked may have been carried out by somebody else")
 
     def read(
         self, group: str, after: Revision | None = None, *, only: Collection[str] | None = None
@@ -467,7 +351,7 @@ class ServerStore(Generic[L]):
                     removed = sql.later("read_removed", since)
             found = of_group()
             if not found:
-                raise _no_group(group)
+                raise no_group(group)
             this = Group(*found[0])
             read_rows = tuple(self._decoded(group, Row, rows()))
             read_marks = tuple(self._decoded(group, Mark, marks()))
@@ -493,7 +377,7 @@ class ServerStore(Generic[L]):
     def last_seen(self, group: str) -> dict[str, datetime]:
         with self.lines.watcher() as line:
             if not line.ask("group", group):
-                raise _no_group(group)
+                raise no_group(group)
             return {member_id: when(at) for member_id, at in line.ask("last_seen", group)}
 
     def history(
@@ -511,11 +395,7 @@ class ServerStore(Generic[L]):
     def tick(self) -> Tick:
         with self.lines.heart() as line:
             self._fill(line)
-            return self._clock(line).tick
-
-    @staticmethod
-    def _clock(line: L) -> Clock:
-        return Clock(*line.ask("clock")[0])
+            return clock_of(line).tick
 
     def advance(self, seen: Tick, ticker: SessionId) -> Tick:
         with self.lines.heart() as line, line.writing(durable=False) as sql:
@@ -527,7 +407,7 @@ class ServerStore(Generic[L]):
             ticked = clock._replace(
                 number=clock.number + 1,
                 ticker=ticker,
-                standbys=msgspec.json.encode(_standbys(sql, clock, ticker, before, alive)).decode(),
+                standbys=msgspec.json.encode(standbys(sql, clock, ticker, before, alive)).decode(),
                 ticked_at=time.time(),
             )
             sql.run("set_tick", ticked.number, ticked.ticker, ticked.standbys, ticked.ticked_at)
@@ -536,129 +416,17 @@ class ServerStore(Generic[L]):
     def release_guard(self) -> None:
         with self.lines.watcher() as line, line.writing() as sql:
             clock = Clock(*sql.all("clock_locked")[0][:6])
-            sql.run("release_guard", clock.number + int(WINDOW / clock.interval))
+            sql.run("release_guard", clock.number + clock.window)
             write_history(
                 sql, [Entry(at=time.time(), group="", member_id="", what="guard released", revision=0)]
             )
 
-    # ── sweeping ──
-
     def sweep(self, judge: Callable[[Census], int], *, limit: int = 500) -> Swept:
         with self.lines.watcher() as line:
-            ((overdue, fenced, claimed, unmarked, unbeaten, unpruned),) = line.ask("look")
-            if unmarked:
-                self._fill(line)
-                overdue = False
-            if unbeaten:
-                with line.writing(durable=False) as sql:
-                    sql.run("grant_missing")
-            swept, lapsing = self._fence(line, judge, limit) if overdue else (Swept(), [])
-            groups: set[str] = set()
-            if fenced or swept.fenced:
-                groups.update(name for (name,) in line.ask("groups_of_fenced"))
-            if lapsing:
-                with line.reading() as sql:
-                    groups.update(name for (name,) in sql.all("groups_of_sessions", sql.many(lapsing)))
-            if claimed:
-                clock = self._clock(line)
-                groups.update(name for (name,) in line.ask("claims_due", clock.epoch, clock.number))
-            lapsed: set[SessionId] = set()
-            vacated = 0
-            for group in sorted(groups):
-                some, gone = self._settle_group(line, group, lapsing)
-                lapsed |= some
-                vacated += gone
-            if claimed:
-                self._clock_claims(line)
-            if fenced:
-                self._forget(line)
-            if unpruned > PRUNE_EVERY:
-                self._prune(line)
-            return msgspec.structs.replace(swept, lapsed=tuple(sorted(lapsed)), vacated=vacated)
+            return self._sweep(line).run(judge, limit, fill=lambda: self._fill(line))
 
-    def _fence(self, line: L, judge: Callable[[Census], int], limit: int) -> tuple[Swept, list[SessionId]]:
-        """Fence those who may be, and say who has to lapse instead."""
-        with line.writing() as sql:
-            *values, released_until = sql.all("clock_locked")[0]
-            clock = Clock(*values)
-            sql.run("remove_stray_beats", clock.number)
-            late = sql.all("overdue", clock.number)
-            ((live, expired),) = sql.all("census", clock.epoch, _window(clock), clock.number)
-            guarded = [session for session, had_rows in late if had_rows]
-            census = Census(live=live, expired=expired, overdue=len(guarded))
-            released = clock.number <= released_until
-            allowed = len(guarded) if released else max(0, judge(census)) if guarded else 0
-            condemned = [session for session, had_rows in late if not had_rows] + guarded[:allowed]
-            now = condemned[:limit]
-            if now:
-                taken = sql.many(now)
-                sql.run("fence_sessions", clock.epoch, clock.number, taken)
-                sql.run("fence_beats", taken)
-        return Swept(fenced=tuple(now), more=len(condemned) > limit), guarded[allowed:]
-
-    def _settle_group(
-        self, line: L, group: str, lapsing: Collection[SessionId] = ()
-    ) -> tuple[set[SessionId], int]:
-        """One commit of one group: rows of fenced sessions go down, those of sessions that are overdue still
-        lapse, and claims whose time has come go. Which sessions lapsed, and how many claims went."""
-        with line.writing() as sql:
-            found = sql.all("group_locked", group)
-            if not found:
-                return set(), 0
-            this = Group(*found[0])
-            clock = Clock(*sql.all("clock")[0])
-            ledger = Ledger(SqlRecords(sql, this, self._corrupt), group, this.revision, time.time())
-            for row in self._decoded(group, Row, sql.all("rows_of_fenced", this.id)):
-                ledger.expire(row)
-            if lapsing:
-                sql.all("sessions_locked", sql.many(lapsing))
-                late = [s for (s,) in sql.all("still_overdue", sql.many(lapsing), clock.number)]
-                for row in self._decoded(group, Row, sql.all("rows_of_sessions", sql.many(late), this.id)):
-                    ledger.lapse(row)
-            vacated = 0
-            for gone, *values in sql.all("claims_due_of", this.id, clock.epoch, clock.number):
-                for claim in self._decoded(group, Claim, [values]):
-                    ledger.vacate(claim, "its session is gone" if gone else "its time is over")
-                    vacated += 1
-            moved = ledger.revision != this.revision
-            if moved:
-                save(sql, this, ledger)
-        if moved:
-            self.ring(line, group)
-        return ledger.notices, vacated
-
-    def _clock_claims(self, line: L) -> None:
-        """A claim's time is set by a later commit than the one that made it, and counts in ticks of this
-        epoch only: one from before a new epoch waits its full time again."""
-        clock = self._clock(line)
-        unclocked = line.ask("unclocked_claims", clock.epoch)
-        if unclocked:
-            with line.writing() as sql:
-                sql.each(
-                    "set_vacates",
-                    [
-                        (clock.epoch, clock.number + deadline_ticks(ttl, clock.interval), group_id, key)
-                        for group_id, key, ttl in unclocked
-                    ],
-                )
-
-    def _forget(self, line: L) -> None:
-        clock = self._clock(line)
-        found = line.ask("forgettable", clock.epoch, _window(clock), clock.number)
-        if found:
-            with line.writing(durable=False) as sql:
-                gone = sql.many([session for (session,) in found])
-                sql.run("forget_sessions", gone)
-                sql.run("forget_beats", gone)
-
-    def _prune(self, line: L) -> None:
-        groups = line.ask("groups_with_new_history")
-        with line.writing(durable=False) as sql:
-            for (group,) in groups:
-                sql.run("prune_group_history", {"group": group, "keep": HISTORY})
-            sql.run("prune_history", ALL_HISTORY)
-            sql.run("set_pruned")
-            sql.run("drop_old_intents", 10 * WANTED)
+    def _sweep(self, line: L) -> Sweep:
+        return Sweep(line, self._corrupt, lambda group: self.ring(line, group))
 
     # ── what cannot be read ──
 
@@ -679,46 +447,3 @@ class ServerStore(Generic[L]):
 
 def _head(found: Found) -> Head | None:
     return Head(*found[0]) if found else None
-
-
-def next_epoch(*seen: int) -> int:
-    """Above all that were seen, and normally above all that there ever were."""
-    return max(*seen, int(time.time()) - EPOCH_ZERO) + 1
-
-
-def _outcome(sql: Sql, group: Group, done: Ledger | Refused) -> Outcome:
-    if isinstance(done, Refused):
-        return done
-    if done.revision != group.revision:
-        sql.run("keep")
-        save(sql, group, done)
-    return done.outcome()
-
-
-def _standbys(
-    sql: Sql, clock: Clock, ticker: SessionId, before: Sequence[SessionId], alive: Mapping[SessionId, str]
-) -> list[SessionId]:
-    """Those that still beat stay. Empty places go to others, of other processes first."""
-    old = [session for session in before if session != ticker and session in alive]
-    serving = {s for (s,) in sql.all("serving_of", sql.many(old), clock.number)} if old else set()
-    stay = [session for session in old if session in serving]
-    if len(stay) >= 2:
-        return stay
-    taken = {ticker, *stay}
-    processes = {alive[session] for session in taken}
-    found = sql.all("serving", clock.number, sql.many(taken), sql.many(processes))
-    for away in (True, False):
-        for session, process in found:
-            if len(stay) < 2 and session not in taken and (process not in processes) == away:
-                stay.append(session)
-                taken.add(session)
-                processes.add(process)
-    return stay
-
-
-def _window(clock: Clock) -> int:
-    return int(WINDOW / clock.interval)
-
-
-def _no_group(group: str) -> GroupNotFound:
-    return GroupNotFound(f"there is no group {group!r} in this store")

@@ -1,0 +1,135 @@
+"""A commit on a database server: alone, or together with all that wait for the same group.
+
+A commit that finds its group locked leaves its wish among the intents, waits for the lock, and carries
+out all that wait, each by the law of the register and with an answer of its own. So a crowd that joins
+one group at once costs a few syncs of the disk and not one each.
+
+      group free ──► law, rows, on the disk ──► answer
+      group busy ──► intent ──► (wait) ──► answered by another: take the answer
+                        │                  not yet:            carry out all, in order
+                        └── waited too long: take it back, and nothing was written; or it is being carried out
+                            by somebody, and the outcome is unknown
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+
+from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown, StoreUnavailable
+from headcount.model import Committed, Expect, Outcome, Refused, SessionId, Write
+from headcount.register import apply
+from headcount.stores.sql.intents import WANTED, asked, new_id, read_asked, read_outcome, written_outcome
+from headcount.stores.sql.lines import Line
+from headcount.stores.sql.loading import Loader
+from headcount.stores.sql.recording import Corrupt, Group, save
+from headcount.stores.sql.speaking import Sql
+
+TOGETHER = 200
+"""Intents that are carried out in one commit."""
+
+
+class Commit:
+    def __init__(
+        self,
+        group: str,
+        writes: Sequence[Write],
+        expect: Collection[Expect],
+        by: SessionId,
+        corrupt: Corrupt,
+    ) -> None:
+        self._group = group
+        self._writes = writes
+        self._expect = expect
+        self._by = by
+        self._corrupt = corrupt
+
+    def carry_out(self, line: Line) -> tuple[bool, Outcome]:
+        """Whether the group was written to, and the answer."""
+        with line.writing(durable=False) as sql:
+            found = sql.later("group_if_free", self._group)
+            loader = self._loader(sql)
+            free = found()
+            if free:
+                group = Group(*free[0])
+                outcome = self._apply(sql, group, loader)
+        if not free:
+            return self._together(line)
+        return isinstance(outcome, Committed) and outcome.revision != group.revision, outcome
+
+    def _loader(self, sql: Sql) -> Loader:
+        return Loader(sql, self._group, self._writes, self._expect, self._by)
+
+    def _apply(self, sql: Sql, group: Group, loader: Loader) -> Outcome:
+        """What the law says of it, and its changes in the tables."""
+        done = apply(
+            loader.records(sql, group, self._corrupt),
+            self._group,
+            self._writes,
+            self._expect,
+            revision=group.revision,
+            now=time.time(),
+            by=self._by,
+        )
+        if isinstance(done, Refused):
+            return done
+        if done.revision != group.revision:
+            sql.run("keep")
+            save(sql, group, done)
+        return done.outcome()
+
+    # ── together with others ──
+
+    def _together(self, line: Line) -> tuple[bool, Outcome]:
+        if not line.ask("group", self._group):
+            raise no_group(self._group)
+        intent = new_id()
+        with line.writing(durable=False) as sql:
+            sql.run("add_intent", intent, self._group, asked(self._writes, self._expect, self._by))
+        try:
+            return self._turn(line, intent)
+        except StoreUnavailable as error:
+            raise self._taken_back(line, intent, error) from error
+
+    def _turn(self, line: Line, intent: str) -> tuple[bool, Outcome]:
+        """Wait for the group's lock. If by then somebody has carried out ours, take the answer; if not,
+        carry out all that wait."""
+        with line.writing(durable=False) as sql:
+            group = before = _locked(sql, self._group)
+            ((told,),) = sql.all("outcome_of", intent)
+            answer = None if told is None else read_outcome(told)
+            if answer is None:
+                for one, wish in sql.all("intents", self._group, WANTED, TOGETHER):
+                    commit = Commit(self._group, *read_asked(wish), self._corrupt)
+                    outcome = commit._apply(sql, group, commit._loader(sql))
+                    group = Group(*sql.all("group", self._group)[0])
+                    if one == intent:
+                        answer = outcome
+                    else:
+                        sql.run("set_outcome", written_outcome(outcome), one)
+                if answer is None:
+                    raise StoreUnavailable(f"too many wait for group {self._group!r}")
+            sql.run("drop_intent", intent)
+        return group != before, answer
+
+    def _taken_back(self, line: Line, intent: str, error: StoreUnavailable) -> HeadcountError:
+        """We wait no longer. If nobody has begun with it, nothing will come of it."""
+        try:
+            with line.writing() as sql:
+                if sql.all("intent_waits", intent):
+                    sql.run("drop_intent", intent)
+                    return error
+        except HeadcountError:
+            pass
+        return OutcomeUnknown(f"{error}; and what was asked may have been carried out by somebody else")
+
+
+def _locked(sql: Sql, name: str) -> Group:
+    found = sql.all("group_locked", name)
+    if not found:
+        raise no_group(name)
+    return Group(*found[0])
+
+
+def no_group(group: str) -> GroupNotFound:
+    return GroupNotFound(f"there is no group {group!r} in this store")
