@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headcount.errors import ConfigError, NotPromised, ReadOnlyStore
+from headcount.errors import ConfigError, NotPromised
 from headcount.model import Guarantees, Seconds, SessionId, Tick
 from headcount.stores.sql.clock import Clock
 from headcount.stores.sql.postgresql_doorbell import PostgreSQLDoorbell
+from headcount.stores.sql.postgresql_errors import read_only
 from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed
-from headcount.stores.sql.server import ServerStore
+from headcount.stores.sql.server import INTERVAL, ServerStore
 from headcount.stores.sql.statements import migrations, statements
 from headcount.stores.url import Url
 
@@ -49,11 +50,6 @@ TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding
 """Options that are passed on to the server's own client library."""
 
 NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,50}")
-
-
-def named(text: str, schema: str) -> str:
-    """The SQL with the schema's name in it, which is `hc` in the files."""
-    return text.replace("hc.", f"{schema}.").replace(" hc;", f" {schema};")
 
 
 class PostgreSQLStore(ServerStore[PostgreSQLLine]):
@@ -108,8 +104,7 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
         self._timeout = timeout
         self._url = url
         self._parameters = self._libpq(url, tls)
-        quoted = f'"{self._schema}"'
-        texts = {name: named(text, quoted) for name, text in statements("postgresql/store").items()}
+        texts = {name: self._named(text) for name, text in statements("postgresql/store").items()}
 
         def make_line(settle: Callable[[PostgreSQLLine], None]) -> PostgreSQLLine:
             return PostgreSQLLine(
@@ -117,7 +112,7 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
                 texts,
                 self.address,
                 settle,
-                named=lambda script: named(script, quoted),
+                named=self._named,
                 timeout=timeout,
             )
 
@@ -130,15 +125,22 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
             raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
         return cls(url, namespace=namespace, **options)
 
-    @staticmethod
-    def schema_sql() -> str:
-        """All that is run to make the tables, as one text; for the namespace `default`."""
-        return "\n".join(
-            f"-- {m.number:04} {m.name}\n\n{m.sql}".replace("hc.", "headcount.").replace(
-                " hc;", " headcount;"
-            )
-            for m in migrations(SCHEMA)
+    def schema_sql(self) -> str:
+        """All that makes the tables of this namespace, as one text. The first client that connects sees that
+        the register belongs to no history yet, and begins one."""
+        made = [f"-- {one.number:04} {one.name}\n\n{one.sql}" for one in migrations(SCHEMA)]
+        newest, interval = migrations(SCHEMA)[-1].number, self._interval or INTERVAL
+        made.append(
+            f"INSERT INTO hc.meta (only_row, version, needs, history, epoch, floor) "
+            f"VALUES (1, {newest}, 1, '', 0, 0);\n"
+            "INSERT INTO hc.clock (only_row, epoch, number, tick_interval, ticker, standbys, ticked_at, "
+            f"released_until)\nVALUES (1, 0, 1, {interval:g}, '', '[]', 0, -1);\n"
         )
+        return self._named("\n".join(made))
+
+    def _named(self, text: str) -> str:
+        """The SQL with the schema's name in it, which is `hc` in the files."""
+        return text.replace("hc.", f'"{self._schema}".').replace(" hc;", f' "{self._schema}";')
 
     # ── connecting ──
 
@@ -191,10 +193,7 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
         if version < OLDEST:
             raise NotPromised(f"{self.address} is PostgreSQL {version // 10_000}: it takes 12 or later")
         if standby:
-            raise ReadOnlyStore(
-                f"{self.address} is a standby: to be a member, or to watch, takes writing. Give the primary, "
-                "or all hosts in one URL: postgresql://host1,host2/database"
-            )
+            raise read_only(self.address)
         return str(identity)
 
     # ── what is PostgreSQL's own ──
@@ -206,12 +205,14 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
             found = line.ask("beat_one", time.time(), sessions[0])
             if not found:
                 return {}, None
-            ((notice, *clock),) = found
-            return {sessions[0]: notice}, Clock(*clock).tick
+            ((told,),) = found
+            notice, epoch, number, interval, ticked_at, ticker, standbys = told.split(" ", 6)
+            clock = Clock(int(epoch), int(number), float(interval), ticker, standbys, float(ticked_at))
+            return {sessions[0]: int(notice)}, clock.tick
         ((count, noticed, notices),) = line.ask("beat_many", time.time(), list(sessions))
-        told = dict(zip(noticed or (), notices or (), strict=True))
+        raised = dict(zip(noticed or (), notices or (), strict=True))
         if count == len(sessions):
-            return dict.fromkeys(sessions, 0) | told, None
+            return dict.fromkeys(sessions, 0) | raised, None
         return dict(line.ask("beating", list(sessions))), None
 
     def ring(self, line: PostgreSQLLine, group: str) -> None:

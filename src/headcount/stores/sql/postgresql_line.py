@@ -18,7 +18,7 @@ from psycopg import waiting
 from psycopg.abc import PQGen
 
 from headcount.errors import HeadcountError, StoreUnavailable
-from headcount.stores.sql.postgresql_errors import translate
+from headcount.stores.sql.postgresql_errors import cannot_connect, translate
 from headcount.stores.sql.speaking import Found
 
 MAKING = 0x48636E74
@@ -57,6 +57,23 @@ class Timed(psycopg.Connection[tuple[Any, ...]]):
             with suppress(psycopg.Error):
                 gen.close()
             raise
+
+
+@contextmanager
+def _pipeline(con: Timed) -> Iterator[None]:
+    """Statements that do not wait for each other. What goes wrong within is raised when the pipeline has been
+    left: psycopg would log what goes wrong while it is left, too."""
+    wrong: BaseException | None = None
+    try:
+        with con.pipeline():
+            try:
+                yield
+            except BaseException as exc:  # noqa: BLE001 - raised below
+                wrong = exc
+    except psycopg.Error as exc:
+        wrong = wrong or exc
+    if wrong is not None:
+        raise wrong
 
 
 def _cut(con: Timed) -> bool:
@@ -165,7 +182,7 @@ class PostgreSQLLine:
         try:
             con = self._connect()
         except psycopg.Error as exc:
-            raise translate(exc, self._address) from exc
+            raise cannot_connect(exc, self._address) from exc
         self.opened += 1
         con.until = time.monotonic() + self._timeout
         return con
@@ -203,7 +220,7 @@ class PostgreSQLLine:
         sql = PostgreSQLSql(con, self._statements)
         committing = False
         try:
-            with con.pipeline():
+            with _pipeline(con):
                 sql.run("begin")
                 sql.run("keep" if durable else "begin_volatile")
                 yield sql
@@ -220,7 +237,7 @@ class PostgreSQLLine:
         con = self.con()
         sql = PostgreSQLSql(con, self._statements)
         try:
-            with con.pipeline():
+            with _pipeline(con):
                 sql.run("begin_reading")
                 yield sql
                 sql.run("commit")

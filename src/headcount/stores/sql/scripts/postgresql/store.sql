@@ -330,11 +330,12 @@ DELETE FROM hc.beats WHERE session = %s
 
 -- ── beats ──
 
--- One row, read and written in one go. An older beat that lands late must not bring the deadline back.
+-- One row, read and written in one go. An older beat that lands late must not bring the deadline back. The
+-- clock comes as one text: to describe seven columns costs the server a tenth of the whole beat.
 -- name: beat_one
 UPDATE hc.beats b SET deadline = greatest(b.deadline, c.number + b.lasts), seen = %s
 FROM hc.clock c WHERE b.session = %s AND NOT b.fenced
-RETURNING b.notice, c.epoch, c.number, c.tick_interval, c.ticker, c.standbys, c.ticked_at
+RETURNING concat_ws(' ', b.notice, c.epoch, c.number, c.tick_interval, c.ticked_at, c.ticker, c.standbys)
 
 -- Of many, only those that have a notice are named, and all are counted.
 -- name: beat_many
