@@ -7,6 +7,7 @@ starts; and whoever waits for it in a green thread waits without blocking the ot
 
 from __future__ import annotations
 
+import select as _select
 import sys
 import threading as _threading
 import time
@@ -22,6 +23,12 @@ def threading() -> Any:
     """The module `threading`, unpatched."""
     patcher = sys.modules.get("eventlet.patcher")
     return patcher.original("threading") if patcher is not None else _threading
+
+
+def poll() -> Any:
+    """A `select.poll`, unpatched: eventlet takes it away."""
+    patcher = sys.modules.get("eventlet.patcher")
+    return (patcher.original("select") if patcher is not None else _select).poll()
 
 
 def green() -> bool:

@@ -220,4 +220,6 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
             line.ring(self._schema, group)
 
     def doorbell(self) -> PostgreSQLDoorbell:
-        return PostgreSQLDoorbell(self.lines, None if self._pooled else self._schema, self._poll)
+        return PostgreSQLDoorbell(
+            self.lines, self.address, None if self._pooled else self._schema, self._poll
+        )

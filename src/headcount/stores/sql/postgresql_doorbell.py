@@ -9,27 +9,27 @@ Through a pooler in transaction mode nobody can listen, and the poll is all ther
 
 from __future__ import annotations
 
-import os
-import select
 import time
-from contextlib import suppress
 
 import psycopg
 
-from headcount.errors import StoreUnavailable
 from headcount.model import Ring, Seconds
 from headcount.stores.sql.lines import Lines
+from headcount.stores.sql.postgresql_errors import translate
 from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed
+from headcount.stores.sql.waking import Waker
 
 
 class PostgreSQLDoorbell:
-    def __init__(self, lines: Lines[PostgreSQLLine], channel: str | None, poll: Seconds) -> None:
+    def __init__(
+        self, lines: Lines[PostgreSQLLine], address: str, channel: str | None, poll: Seconds
+    ) -> None:
         """`channel`: None, if one cannot listen."""
+        self._address = address
         self._lines = lines
         self._channel = channel
         self._poll = poll
-        self._woken_r, self._woken_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._pipe = [self._woken_r, self._woken_w]
+        self._waker = Waker()
         self._heard: set[str] = set()
         self._opened = 0
         self._seen: tuple[object, ...] | None = None
@@ -52,12 +52,10 @@ class PostgreSQLDoorbell:
                 return Ring()
 
     def wake(self) -> None:
-        with suppress(BlockingIOError):  # it will wake from what is there
-            os.write(self._woken_w, b"!")
+        self._waker.wake()
 
     def close(self) -> None:
-        while self._pipe:
-            os.close(self._pipe.pop())
+        self._waker.close()
 
     def _look(self) -> Ring | None:
         """Which groups have another revision than they had. Anew after each new connection, on which nobody
@@ -91,16 +89,11 @@ class PostgreSQLDoorbell:
         self._take(con)
         if self._heard:
             return False
-        poll = select.poll()
-        poll.register(self._woken_r, select.POLLIN)
-        if self._channel is not None:
-            poll.register(con.pgconn.socket, select.POLLIN)
-        ready = dict(poll.poll(max(0.0, until - time.monotonic()) * 1000))
-        if self._woken_r in ready:
-            os.read(self._woken_r, 65_536)
-        if ready.keys() - {self._woken_r}:
+        others = [con.pgconn.socket] if self._channel is not None else []
+        woken, ready = self._waker.wait(others, until - time.monotonic())
+        if ready:
             self._hear(con)
-        return self._woken_r in ready
+        return woken
 
     def _hear(self, con: Timed) -> None:
         try:
@@ -108,7 +101,7 @@ class PostgreSQLDoorbell:
             self._take(con)
         except psycopg.Error as exc:
             con.close()
-            raise StoreUnavailable(f"{self._lines}: {exc}") from exc
+            raise translate(exc, self._address) from exc
 
     def _take(self, con: Timed) -> None:
         """What has come in already."""

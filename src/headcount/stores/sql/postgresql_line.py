@@ -17,6 +17,7 @@ import psycopg
 from psycopg import waiting
 from psycopg.abc import PQGen
 
+from headcount import native
 from headcount.errors import HeadcountError, StoreUnavailable
 from headcount.stores.sql.postgresql_errors import cannot_connect, translate
 from headcount.stores.sql.speaking import Found
@@ -40,7 +41,7 @@ class Timed(psycopg.Connection[tuple[Any, ...]]):
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
         try:
             wanted = next(gen)
-            poll = select.poll()
+            poll = native.poll()
             poll.register(self.pgconn.socket, _mask(wanted))
             while True:
                 found = poll.poll(max(0.0, min(3600.0, self.until - time.monotonic())) * 1000)
@@ -79,7 +80,7 @@ def _pipeline(con: Timed) -> Iterator[None]:
 def _cut(con: Timed) -> bool:
     """Whether the server has said goodbye while nothing was asked: better noticed before the next question
     than by it. What else has come is kept, for those who listen."""
-    poll = select.poll()
+    poll = native.poll()
     poll.register(con.pgconn.socket, select.POLLIN)
     try:
         while poll.poll(0):
