@@ -110,7 +110,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         self._address = parse(self._settings.url).safe
         self.member_id = self._settings.member_id
         self.timeout = seconds(timeout, "timeout", zero=False)
-        self._instance = fresh()
+        self._instance = ""
         self._pid: int | None = None
         self._hub: Hub | None = None
         self._agent: Agent | None = None
@@ -407,6 +407,9 @@ class Coordinator(AbstractContextManager["Coordinator"]):
         settings = self._settings
         hub = Hub.of(settings.url, settings.namespace, settings.options)
         host = settings.host or host_id()
+        # Here, and not when we were made: the children of a fork would all have it, and would each take the
+        # others' rows for their own, and take them over, without end.
+        self._instance = fresh()
         me = Identity(member_id=self.member_id or "", instance=self._instance, host=host)
         agent = Agent(me, process_id(host), settings.ttl, fresh, beat=settings.beat)
         with hub.lock:

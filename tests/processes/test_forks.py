@@ -77,6 +77,44 @@ def test_made_before_the_fork_and_first_used_in_the_child(url: str) -> None:
     )
 
 
+def test_children_that_live_at_the_same_time_keep_out_of_each_others_way(tmp_path: Path) -> None:
+    """Two workers of one service share a name. With one instance for both, each would come back over the
+    other for as long as both live."""
+    run(
+        """
+        lazy = Coordinator(url, member_id="ann", ttl=1.0, on_conflict="share")
+        stay, go = os.pipe()
+        children = []
+        for _ in range(2):
+            r, w = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    os.close(go)
+                    with lazy:
+                        lazy.join_group("workers", create=True)
+                        os.write(w, b"in")
+                        os.read(stay, 1)
+                finally:
+                    os._exit(0)
+            os.close(w)
+            children.append(pid)
+            assert os.read(r, 2) == b"in"
+
+        with Coordinator(url) as eye:
+            eye.get_all_group_ids()
+            rows = eye._hub.store.read("workers").rows
+            told = [entry.what for entry in eye._hub.store.history("workers")]
+        os.close(go)
+        for pid in children:
+            os.waitpid(pid, 0)
+        assert len({row.instance for row in rows if row.live}) == 2, rows
+        assert told.count("joined") == 2 and "superseded" not in told, told
+        """,
+        f"sqlite:///{tmp_path}/forks.db?interval=0.2",
+    )
+
+
 def test_used_before_the_fork_it_is_the_parents(url: str) -> None:
     """Every call of the child says so at once and does nothing; so does every call of what it made."""
     run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -508,6 +509,20 @@ def test_one_made_by_itself_connects_when_it_is_used(connect: Connect) -> None:
     unused.close()
     with pytest.raises(Closed):
         unused.get_all_group_ids()
+
+
+def test_copies_of_one_unused_are_two_to_the_store() -> None:
+    """A fork makes two of what was one. Had both the same instance, each would take the row of the other for
+    its own, from before its session was lost, and enter over it, and so on without end."""
+    one = Coordinator(f"memory://{uuid.uuid4().hex}", member_id="ann", on_conflict="share")
+    other = copy.copy(one)
+    for coordinator in (one, other):
+        coordinator.join_group("workers", create=True)
+    rows = store(one).read("workers").rows
+    assert [row.live for row in rows] == [True, True]
+    assert {row.instance for row in rows} == {one._instance, other._instance}
+    for coordinator in (one, other):
+        coordinator.close()
 
 
 # ── one hub for a process ──
