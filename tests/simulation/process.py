@@ -249,7 +249,7 @@ class Process:
         rng = town.world.rng
         self.town, self.world = town, town.world
         self.name, self.host = name, host
-        self.id = f"{name}-{rng.getrandbits(32):08x}"
+        self.id = town.fresh(f"{name}-", 32)
         self.clock = HostClock(town.world, rate, rng.uniform(100, 1e6), 1.7e9 + rng.uniform(-1e6, 1e6))
         self.client = Client(town.server)
         self.node = Node(town.guarantees, self.clock.boot)
@@ -334,16 +334,16 @@ class Process:
     # ── the application ──
 
     def coordinator(self, member_id: str, ttl: float) -> Agent:
-        rng = self.world.rng
-        instance = f"{self.name}.{len(self.agents)}.{rng.getrandbits(16):04x}"
+        town = self.town
+        instance = town.fresh(f"{self.name}.{len(self.agents)}.", 16)
         agent = Agent(
             Identity(member_id=member_id, instance=instance, host=self.host),
             self.id,
             ttl,
-            lambda: f"s{rng.getrandbits(32):08x}",
+            lambda: town.fresh("s", 32),
         )
         self.agents.append(agent)
-        self.town.truth.agents[instance] = agent
+        town.truth.agents[instance] = agent
         self.node.add(agent)
         return agent
 

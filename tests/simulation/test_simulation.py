@@ -18,6 +18,7 @@ from headcount.stores import memory
 from tests.simulation import Broken, hunt, run
 from tests.simulation.__main__ import BATCH
 from tests.simulation.faults import missing
+from tests.simulation.town import Town
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 300
@@ -62,6 +63,13 @@ def test_a_seed_does_not_depend_on_the_order_of_sets(mode):
         for seed in ("1", "2", "3")
     }
     assert len(digests) == 1
+
+
+def test_nobody_in_a_town_has_the_name_of_another():
+    """With sixteen names to choose from, sixteen are given out, and each once: two processes that went by
+    one instance would take each other's rows for their own, and the town would accuse the library of it."""
+    town = Town(0)
+    assert len({town.fresh("m", 4) for _ in range(16)}) == 16
 
 
 def test_a_broken_promise_says_where_and_how_to_see_it_again(monkeypatch):

@@ -86,6 +86,7 @@ class Town(Network):
         self.plans: list[Plan] = []
         self.bustle = False
         self._said = 0
+        self._names: set[str] = set()
         ttls = [t * self.interval for t in (3, 4, 5, 6, 7.5, 10)]
         self.ttls = list(rng.sample(ttls, 3))
         self.patience = min(self.ttls) / 6 * rng.uniform(0.6, 0.95)
@@ -180,6 +181,14 @@ class Town(Network):
         """Capabilities that nobody has published before."""
         self._said += 1
         return str(self._said).encode()
+
+    def fresh(self, prefix: str, bits: int) -> str:
+        """A name that nobody in this town has or ever had, as all must be who ask the store. Chance alone
+        gives the same one twice within some thousands of towns."""
+        while (name := f"{prefix}{self.world.rng.getrandbits(bits):0{bits // 4}x}") in self._names:
+            pass
+        self._names.add(name)
+        return name
 
     # ── the operators ──
 
