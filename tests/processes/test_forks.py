@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.processes.places import STORES
 
 PRELUDE = """
 import os, sys, threading, time
@@ -36,11 +39,10 @@ def in_child(work):
 """
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "memory":
-        return "memory://forks?interval=0.2"
-    return f"sqlite:///{tmp_path}/forks.db?interval=0.2"
+@pytest.fixture(params=["memory", *STORES])
+def url(request: pytest.FixtureRequest, fresh_url: Callable[[str], str]) -> str:
+    place = "memory://forks" if request.param == "memory" else fresh_url(request.param)
+    return f"{place}?interval=0.2"
 
 
 def run(script: str, url: str) -> str:

@@ -17,6 +17,7 @@ from headcount import stores
 from headcount.model import Snapshot
 from headcount.stores.base import Store
 from tests.processes.history import Commit, Read, Record, judge, load
+from tests.processes.places import on_every_store
 from tests.processes.town import ROOT, Town
 from tests.processes.writer import GROUP, Writer
 
@@ -31,6 +32,7 @@ def founded(store: Store) -> int:
     return found.revision
 
 
+@on_every_store
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_processes_record_fits_together(town: Town, tmp_path: Path, seed: int) -> None:
     """Revisions follow real time without a gap, every read is the register at one revision, and tokens grow,

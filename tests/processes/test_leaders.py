@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import signal
 import time
+from pathlib import Path
 
 from tests.processes import sink
+from tests.processes.places import on_every_store
 from tests.processes.town import TTL, Process, Town, down_within, faults_of_trust, trust, until
 
 SOON = 10.0
@@ -18,21 +20,25 @@ def leader(people: list[Process]) -> Process:
     return max(told, key=lambda one: one[0])[1]
 
 
+@on_every_store
 def test_never_two_trusted_leaders_while_leaders_are_stopped(town: Town) -> None:
-    """Whoever leads is stopped past its ttl, or only nearly so, over and over. Each process tells when it
+    """Whoever leads is stopped until it is down, or only nearly so, over and over. Each process tells when it
     was trusted, by the one clock of this machine; no two of these times overlap, and tokens only grow."""
     chance = random.Random(5)
     people = town.members("ann", "ben", "cid", lead=True)
     until(lambda: any(p.said("trusted") for p in people), lambda: trust(people), SOON)
-    stopped_for = []
-    for factor in (1.6, 0.7, 1.2, 1.6, 0.95):
+    for ttls in (None, 0.7, 1.2, None, 0.95):
         ruler = leader(people)
+        other = next(p for p in people if p is not ruler)
         since = {process.name: process.heard for process in people}
         ruler.stop()
-        stopped_for.append(factor)
-        time.sleep(TTL * factor + chance.uniform(0, 0.1))  # how long it is stopped is the point
+        if ttls is None:
+            down = down_within(ticker=True) + SOON
+            other.wait_for("change", down, since[other.name], kind="down", member=ruler.name)
+        else:
+            time.sleep(TTL * ttls + chance.uniform(0, 0.1))  # how long it is stopped is the point
         ruler.go_on()
-        if factor > 1:
+        if ttls is None:
             ruler.wait_for("change", SOON, since[ruler.name], kind="rejoined")
         until(
             lambda since=since: any(p.said("trusted", since[p.name]) for p in people),  # type: ignore[misc]
@@ -46,6 +52,7 @@ def test_never_two_trusted_leaders_while_leaders_are_stopped(town: Town) -> None
     assert len(seen) >= 3, f"leadership changed hands too seldom to show anything: {seen}"
 
 
+@on_every_store
 def test_a_killed_leader_is_followed_in_time(town: Town) -> None:
     people = town.members("ann", "ben", "cid", "dora", lead=True)
     until(lambda: any(p.said("trusted") for p in people), lambda: trust(people), SOON)
@@ -66,10 +73,11 @@ def test_a_killed_leader_is_followed_in_time(town: Town) -> None:
     assert list(faults_of_trust(trust(people))) == []
 
 
-def test_what_a_leader_does_under_an_old_token_is_refused(town: Town) -> None:
+@on_every_store
+def test_what_a_leader_does_under_an_old_token_is_refused(town: Town, tmp_path: Path) -> None:
     """It asks whether it is trusted, is told yes, stands still, and then writes. Nothing that it could ask
     would help; what helps is that the token goes along with the write."""
-    path = str(town.path.with_name("sink.db"))
+    path = str(tmp_path / "sink.db")
     sink.make(path)
     (ann,) = town.members("ann", lead=True, freezes=True, sink=path)
     old = ann.wait_for("frozen", SOON)["token"]
@@ -84,9 +92,9 @@ def test_what_a_leader_does_under_an_old_token_is_refused(town: Town) -> None:
     assert list(faults_of_trust(trust([ann, ben]))) == []
 
 
-def test_the_sink_takes_what_is_in_order(town: Town) -> None:
+def test_the_sink_takes_what_is_in_order(tmp_path: Path) -> None:
     """It would prove nothing if it refused everything."""
-    path = str(town.path.with_name("sink.db"))
+    path = str(tmp_path / "sink.db")
     sink.make(path)
     taken = [sink.write(path, token, str(token)) for token in (5, 5, 7, 6, 7, 8)]
     assert taken == [True, True, True, False, True, True]

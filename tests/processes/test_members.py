@@ -1,4 +1,4 @@
-"""Members that are real processes: killed, stopped, restarted and doubled, on real files."""
+"""Members that are real processes: killed, stopped, restarted and doubled, on every store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from tests.processes.places import on_every_store
 from tests.processes.town import TTL, Process, Town, down_within, faults_of_trust, trust, until
 
 SOON = 10.0
@@ -27,6 +28,7 @@ def marks(processes: list[Process]) -> dict[str, int]:
     return {process.name: process.heard for process in processes}
 
 
+@on_every_store
 def test_a_killed_member_is_down_in_every_view_in_time(town: Town) -> None:
     """Not later than promised; and not before its ttl is over, counted from its last beat."""
     people = town.members("ann", "ben", "cid", "dora", "eve")
@@ -42,6 +44,7 @@ def test_a_killed_member_is_down_in_every_view_in_time(town: Town) -> None:
         assert heard[0]["at"] - killed > TTL - TTL / 3 - 0.25
 
 
+@on_every_store
 def test_the_clock_goes_on_when_its_ticker_is_killed(town: Town) -> None:
     people = town.members("ann", "ben", "cid", "dora")
     ticker, _ = town.roles(people)
@@ -51,6 +54,7 @@ def test_the_clock_goes_on_when_its_ticker_is_killed(town: Town) -> None:
     assert_all_hear(rest, since, ticker.name, "down", killed, down_within(ticker=True))
 
 
+@on_every_store
 def test_the_clock_goes_on_when_its_standbys_are_killed_too(town: Town) -> None:
     """Whoever is left steps in. Three deaths are not yet so many that the guard holds them back."""
     people = town.members("ann", "ben", "cid", "dora", "eve")
@@ -62,6 +66,7 @@ def test_the_clock_goes_on_when_its_standbys_are_killed_too(town: Town) -> None:
         assert_all_hear(rest, since, dead.name, "down", killed, down_within(ticker=True, standbys=True))
 
 
+@on_every_store
 def test_a_stopped_member_is_down_and_comes_back_by_itself(town: Town) -> None:
     """SIGSTOP is a machine that hangs, a debugger, a full disk. It is told that it was lost, and that it is
     back; to the others it is a new life."""
@@ -80,6 +85,7 @@ def test_a_stopped_member_is_down_and_comes_back_by_itself(town: Town) -> None:
     assert [change["incarnation"] > life for change in again] == [True]
 
 
+@on_every_store
 def test_a_process_started_anew_is_a_member_at_once(town: Town) -> None:
     """Under the name of one that was killed, without waiting for that to expire; and the corpse's end, when
     it comes, does not touch it."""
@@ -95,6 +101,7 @@ def test_a_process_started_anew_is_a_member_at_once(town: Town) -> None:
     assert town.states() == {"ann": "up", "ben": "up"}
 
 
+@on_every_store
 def test_the_predecessor_that_still_runs_is_superseded(town: Town) -> None:
     ann, _ben = town.members("ann", "ben")
     since = ann.heard
@@ -107,6 +114,7 @@ def test_the_predecessor_that_still_runs_is_superseded(town: Town) -> None:
     assert town.states()["ann"] == "up"
 
 
+@on_every_store
 def test_a_zombie_does_not_come_back(town: Town) -> None:
     """Stopped, succeeded, and woken again, it finds its name taken and stays out, for good."""
     ann, ben = town.members("ann", "ben")
@@ -125,6 +133,7 @@ def test_a_zombie_does_not_come_back(town: Town) -> None:
     assert ann.said("change", own, kind="rejoined") == []
 
 
+@on_every_store
 def test_a_shared_member_is_up_while_any_process_of_it_is(town: Town) -> None:
     """Two processes, killed one after the other: the first death is nobody's business."""
     (ben,) = town.members("ben")
@@ -146,6 +155,7 @@ def test_a_shared_member_is_up_while_any_process_of_it_is(town: Town) -> None:
     assert len(ben.said("change", since, kind="down", member="ann")) == 1
 
 
+@on_every_store
 def test_a_process_that_ends_properly_has_left_within_a_second(town: Town) -> None:
     people = town.members("ann", "ben", "cid")
     ann, *rest = people

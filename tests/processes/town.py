@@ -1,4 +1,4 @@
-"""A town of real processes on one SQLite store, as a test handles it: start, kill, stop, and listen."""
+"""A town of real processes on one store, as a test handles it: start, kill, stop, and listen."""
 
 from __future__ import annotations
 
@@ -149,14 +149,20 @@ def matches(seen: Event, event: str, like: Event) -> bool:
 
 
 class Town:
-    def __init__(self, directory: Path, *, interval: float = INTERVAL) -> None:
-        self.path = directory / "town.db"
-        self.url = f"sqlite:///{self.path}"
+    """`url`: of an empty store, which is made here; its processes are given the same one."""
+
+    def __init__(self, url: str, *, interval: float = INTERVAL) -> None:
+        self.url = url
         self.store = stores.make(self.url, options={"interval": interval})
         assert isinstance(self.store, TickingStore)
         self.ticking: TickingStore = self.store
         self.store.open()
         self.processes: list[Process] = []
+
+    @property
+    def path(self) -> Path:
+        """The register's file, if it is on SQLite."""
+        return Path(self.url.removeprefix("sqlite:///"))
 
     def start(self, name: str, **config: Any) -> Process:
         made = Process({"url": self.url, "ttl": TTL, "member_id": name, **config})

@@ -111,7 +111,8 @@ class Writer:
 
 
 def main(url: str, name: str, seed: str, operations: str, file: str) -> None:
-    store = stores.make(url, options={"lock_timeout": 10.0})
+    patience = "lock_timeout" if url.startswith("sqlite") else "timeout"
+    store = stores.make(url, options={patience: 10.0})
     store.open()
     writer = Writer(store, name, int(seed))
     with Path(file).open("w") as out:

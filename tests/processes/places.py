@@ -1,0 +1,31 @@
+"""Where a town of processes can be built: on a fresh store of any of these kinds.
+
+Most stories are told on every store. They take a fresh database of the session's server; a story that
+kills, freezes or steers its server takes one of its own (`own_server`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+
+from headcount.stores import BUILT_IN
+
+if TYPE_CHECKING:
+    from tests.servers.mariadb import MariaDB
+    from tests.servers.postgresql import PostgreSQL
+
+    SqlServer: TypeAlias = PostgreSQL | MariaDB
+
+SERVERS = tuple(kind for kind in ("postgresql", "mysql") if kind in BUILT_IN)
+STORES = ("sqlite", *SERVERS)
+
+PROGRAMS = {"postgresql": "postgresql", "mysql": "mariadb"}
+"""Which server the tests have for a store; its fixtures are called `NAME_server` and `own_NAME`."""
+
+on_every_store = pytest.mark.parametrize("town", STORES, indirect=True)
+"""A story about the town that the fixture `town` builds, told on each kind of store."""
+
+on_every_server = pytest.mark.parametrize("own_server", SERVERS, indirect=True)
+"""A story about a server of its own, which the fixture `own_server` starts."""
