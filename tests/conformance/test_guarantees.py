@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headcount.model import Guarantees
 from headcount.stores import BUILT_IN
-from tests.conformance.harnesses import MemorySessions, MemoryTicks, SQLiteTicks
+from tests.conformance.harnesses import MemorySessions, MemoryTicks, PostgreSQLTicks, SQLiteTicks
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guarantees.md"
 
@@ -16,6 +16,7 @@ DECLARED = {
     "memory (ticks)": MemoryTicks.guarantees,
     "memory (sessions)": MemorySessions.guarantees,
     "sqlite": SQLiteTicks.guarantees,
+    "postgresql": PostgreSQLTicks.guarantees,
 }
 """Of the stores that are here, by their names in the table. (A law compares a harness with its store.)"""
 

@@ -25,10 +25,12 @@ GROUP = "headcount.stores"
 
 BUILT_IN = {
     "memory": "headcount.stores.memory:MemoryStore",
-    "postgres": "headcount.stores.sql.postgresql:PostgreSQLStore",
     "postgresql": "headcount.stores.sql.postgresql:PostgreSQLStore",
     "sqlite": "headcount.stores.sql.sqlite:SQLiteStore",
 }
+ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
+"""Other names that people know a scheme by."""
+
 PLANNED = frozenset("mysql mariadb zookeeper zk etcd redis rediss valkey memcached serf".split())
 
 YES = frozenset({"1", "true", "yes", "on"})
@@ -58,7 +60,7 @@ def make(
 
 
 def _driver(scheme: str) -> Driver:
-    place = BUILT_IN.get(scheme)
+    place = BUILT_IN.get(ALIASES.get(scheme, scheme))
     if place is None:
         return _foreign(scheme)
     module, _, name = place.partition(":")

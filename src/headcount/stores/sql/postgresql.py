@@ -216,8 +216,7 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
         return dict(line.ask("beating", list(sessions))), None
 
     def ring(self, line: PostgreSQLLine, group: str) -> None:
-        if not self._pooled:
-            line.ring(self._schema, group)
+        line.ring(self._schema, group)
 
     def doorbell(self) -> PostgreSQLDoorbell:
         return PostgreSQLDoorbell(
