@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ from headcount.errors import (
 from headcount.stores import make
 from headcount.stores.base import Store
 from headcount.stores.sql import postgresql
+from headcount.stores.sql.statements import Migration
 from tests.servers.base import HOST, PASSWORD
 from tests.servers.postgresql import PostgreSQL
 
@@ -176,6 +178,56 @@ def test_a_newer_schema(postgresql_server, opened) -> None:
         admin.execute("UPDATE headcount.meta SET version = 99, needs = 98")
     with refused(SchemaMismatch, "99", "98", "upgrade"):
         opened(server.url(name))
+
+
+def test_a_rolling_upgrade(postgresql_server, opened) -> None:
+    """A process of the next release brings the schema up to date while one of this release works; both go on.
+    Twenty that come at once do it once."""
+    url = postgresql_server.url(postgresql_server.fresh_database())
+    old = opened(url)
+    assert old.create_group("web")
+    for _ in range(5):  # until its statements are prepared
+        old.read("web")
+    more = Migration(2, "more", "ALTER TABLE hc.rows ADD COLUMN note text NOT NULL DEFAULT '';")
+    news = [make(url) for _ in range(20)]
+    faults: list[HeadcountError] = []
+
+    def open_(store: Store) -> None:
+        assert isinstance(store, postgresql.PostgreSQLStore)
+        store._migrations = [*store._migrations, more]
+        try:
+            store.open()
+        except HeadcountError as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=open_, args=[store]) for store in news]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert faults == []
+    for number, store in enumerate([old, *news]):
+        assert store.create_group(f"web-{number}")
+        store.close()
+    assert len(opened(url).groups()) == 22
+
+
+def test_twenty_make_it_at_once(postgresql_server) -> None:
+    url = postgresql_server.url(postgresql_server.fresh_database())
+    stores = [make(url) for _ in range(20)]
+    made: list[bool] = []
+
+    def work(store: Store) -> None:
+        store.open()
+        made.append(store.create_group("web"))
+        store.close()
+
+    threads = [threading.Thread(target=work, args=[store]) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(made) == [False] * 19 + [True]
 
 
 def test_a_server_that_is_too_old(postgresql_server, opened, monkeypatch) -> None:

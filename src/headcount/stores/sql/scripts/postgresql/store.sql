@@ -10,8 +10,10 @@ SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' ||
        CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END,
        current_setting('server_version_num')::int, pg_is_in_recovery()
 
+-- Not by to_regclass, which answers from what this backend remembers of before it had to wait.
 -- name: made
-SELECT 1 WHERE to_regclass('hc.clock') IS NOT NULL
+SELECT 1 FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
+WHERE n.nspname = btrim('hc.', '".')::name AND c.relname = 'clock'
 
 -- name: head
 SELECT m.version, m.needs, m.history, m.epoch, c.tick_interval FROM hc.meta m, hc.clock c
