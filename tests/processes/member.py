@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 import headcount
+import headcount.stores
 from headcount import Group, HeadcountError, Term
 
 _write = os.write  # eventlet's own, which it puts in its place, is not for several threads
@@ -40,6 +41,8 @@ def main() -> None:
 
         eventlet.monkey_patch()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if config.get("crowd"):
+        headcount.stores.make(config["url"])  # fifty that load its client library take long
     for n in range(config.pop("crowd", 0)):
         if os.fork() == 0:
             config["member_id"] += f"-{n:02}"

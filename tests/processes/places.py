@@ -6,7 +6,7 @@ kills, freezes or steers its server takes one of its own (`own_server`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -23,6 +23,17 @@ STORES = ("sqlite", *SERVERS)
 
 PROGRAMS = {"postgresql": "postgresql", "mysql": "mariadb"}
 """Which server the tests have for a store; its fixtures are called `NAME_server` and `own_NAME`."""
+
+
+def new_server(kind: str, **settings: object) -> SqlServer:
+    """A server for a store of this kind, not yet started."""
+    from tests.servers.mariadb import MariaDB
+    from tests.servers.postgresql import PostgreSQL
+
+    make: Any = PostgreSQL if kind == "postgresql" else MariaDB
+    made: SqlServer = make(**settings)
+    return made
+
 
 on_every_store = pytest.mark.parametrize("town", STORES, indirect=True)
 """A story about the town that the fixture `town` builds, told on each kind of store."""
