@@ -1,14 +1,22 @@
-"""How many beats can one process have taken, and what do they cost it?"""
+"""How many beats can one process have taken, and what do they cost it, and the server?
+
+On a server, the limit of one beat is a bare UPDATE of one row by its key, prepared, on a table of the same
+kind; of many, one that names them all. What many processes with one session each cost it is measured
+with as many connections of one process, which beat in turns: to the server, they are the same.
+"""
 
 from __future__ import annotations
 
+import gc
 import sqlite3
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from bench.harness import (
-    STORES,
+    Action,
     Figure,
     Line,
     Run,
@@ -19,26 +27,49 @@ from bench.harness import (
     populate,
     session_of,
 )
+from bench.raw import Raw
+from bench.servers import Host
+from headcount.stores.base import Store
 
 BATCH = 1000
+PROCESSES = 200
+WARM = 8
+"""Turns before the first that counts: clients prepare after some, and five are planned anew."""
+
+GOALS = {"beats, 1,000 sessions a call": {"postgresql": 200_000.0}}
 
 
 def measure(run: Run) -> Iterator[Line]:
     found: dict[str, dict[str, Figure]] = {}
-    for store in STORES:
+    for store in run.stores:
         for work, figure in _beaten(run, store):
             found.setdefault(work, {})[store] = figure
-    limit = "a prepared UPDATE, WAL, NORMAL; in memory a dict"
+    limit = "a prepared UPDATE, on SQLite WAL, NORMAL; in memory a dict"
     for work, figures in found.items():
         per_second = work.startswith("beats")
-        yield Line(work, "/s" if per_second else "µs", figures, at_least=per_second, limit=limit)
+        ratio = {"postgresql": 1.2} if "sessions, 1 each" in work and "server" in work else None
+        yield Line(
+            work,
+            "/s" if per_second else "ms" if "sessions, 1 each" in work else "µs",
+            figures,
+            goal=ratio or GOALS.get(work),
+            at_least=per_second,
+            of_ratio=ratio is not None,
+            limit=limit,
+        )
 
 
 def _beaten(run: Run, store: str) -> Iterator[tuple[str, Figure]]:
     batch = run.size(BATCH, 10)
-    client = opened(run.url(store))
+    url = run.url(store)
+    client = opened(url)
     names = [session_of(name).id for name in populate(client, "crowd", batch)]
-    one, many = Raw(run, batch).both() if store == "sqlite" else _in_a_dict(names)
+    if store == "memory":
+        one, many = _in_a_dict(names)
+    elif store == "sqlite":
+        one, many = RawBeats(run, batch).both()
+    else:
+        one, many = _on_a_server(raw := run.place(store).connect(), names)
     few, often = run.size(50, 3), run.size(1000, 10)
 
     single = in_turns(lambda: client.beat(names[:1]), one, times=often, rounds=run.repeat)
@@ -62,12 +93,113 @@ def _beaten(run: Run, store: str) -> Iterator[tuple[str, Figure]]:
         Figure(spent[0] / few * 1e6, raw_spent[0] / few * 1e6, spent[0] / raw_spent[0]),
     )
     if after and store == "sqlite":
-        ours, raw = after["wchar"] - before["wchar"], finally_["wchar"] - after["wchar"]
+        ours, written = after["wchar"] - before["wchar"], finally_["wchar"] - after["wchar"]
         yield (
             f"kB written by {batch:,} beats, one call",
-            Figure(ours / few / 1e3, raw / few / 1e3, ours / raw),
+            Figure(ours / few / 1e3, written / few / 1e3, ours / written),
         )
     client.close()
+    if store in run.hosts:
+        raw.close()
+        yield from _paid_by_the_server(run, store)
+
+
+# ── what the server pays ──
+
+
+def _paid_by_the_server(run: Run, store: str) -> Iterator[tuple[str, Figure]]:
+    host, place = run.hosts[store], run.place(store)
+    batch, processes = run.size(BATCH, 10), run.size(PROCESSES, 4)
+    client = opened(place.url)
+    names = [session_of(name).id for name in populate(client, "crowd", batch)]
+    with closing(client), closing(place.connect()) as raw:
+        _on_a_server(raw, names)
+        single = [_update(raw, name) for name in names]
+        paid = Paid(run, host, lambda: client.beat(names), _all(single), times=run.size(20, 3))
+        yield f"server CPU of {batch:,} beats, one call; limit: one UPDATE each", paid.by_the_server(1e6)
+    clients = [opened(place.url) for _ in range(processes)]
+    raws = [place.connect() for _ in range(processes)]
+    ours = _all([_beat(one, name) for one, name in zip(clients, names, strict=False)])
+    limit = _all([_update(one, name) for one, name in zip(raws, names, strict=False)])
+    paid = Paid(run, host, ours, limit, times=run.size(10, 2))
+    part = 1000 / processes
+    yield f"server CPU of 1,000 beats, {processes} sessions, 1 each", paid.by_the_server(1e3 * part)
+    yield f"client CPU of 1,000 beats, {processes} sessions, 1 each", paid.by_the_client(1e3 * part)
+    for each in (*clients, *raws):
+        each.close()
+
+
+class Paid:
+    """What two actions cost a server and us, in turns: ours, the limit, ours …"""
+
+    def __init__(self, run: Run, host: Host, ours: Action, limit: Action, *, times: int) -> None:
+        for _ in range(WARM):
+            ours(), limit()
+        gc.collect()
+        self._server: list[tuple[float, float]] = []
+        self._client: list[tuple[float, float]] = []
+        for _ in range(max(3, run.repeat)):
+            (a, b), (c, d) = paid_for(host, ours, times), paid_for(host, limit, times)
+            self._server.append((a, c))
+            self._client.append((b, d))
+
+    def by_the_server(self, factor: float) -> Figure:
+        return _figure(self._server, factor)
+
+    def by_the_client(self, factor: float) -> Figure:
+        return _figure(self._client, factor)
+
+
+def paid_for(host: Host, action: Action, times: int = 1) -> tuple[float, float]:
+    """Seconds of CPU that one of so many costs the server, and this process."""
+    server: list[float] = []
+    client: list[float] = []
+    with host.cpu_of(server), cpu_of(client):
+        for _ in range(times):
+            action()
+    return server[0] / times, client[0] / times
+
+
+def _figure(pairs: list[tuple[float, float]], factor: float) -> Figure:
+    """The kernel may not have counted anything for so small a thing; then there is no ratio."""
+    ratios = [ours / limit for ours, limit in pairs if limit > 0]
+    return Figure(
+        ours=statistics.median(ours for ours, _ in pairs) * factor,
+        limit=statistics.median(limit for _, limit in pairs) * factor,
+        ratio=statistics.median(ratios) if ratios else None,
+    )
+
+
+BEATS = """
+CREATE {volatile} TABLE IF NOT EXISTS raw_beats
+    (session {text} PRIMARY KEY, deadline BIGINT NOT NULL, lasts INTEGER NOT NULL, notice BIGINT NOT NULL,
+     fenced BOOLEAN NOT NULL, seen DOUBLE PRECISION NOT NULL) {options}
+"""
+UPDATE = "UPDATE raw_beats SET deadline = %s, seen = %s WHERE session = %s"
+
+
+def _on_a_server(raw: Raw, names: list[str]) -> tuple[Action, Action]:
+    raw.ask(BEATS.format(volatile=raw.volatile, text=raw.text, options=raw.options))
+    insert = "INSERT INTO raw_beats VALUES (%s, 1, 16, 0, false, 0)"
+    raw.together(*((insert, (name,)) for name in names))
+    many = f"UPDATE raw_beats SET deadline = %s, seen = %s WHERE session {raw.one_of}"
+    return _update(raw, names[0]), lambda: raw.ask(many, 5, time.time(), names)
+
+
+def _update(raw: Raw, name: str) -> Action:
+    return lambda: raw.ask(UPDATE, 5, time.time(), name)
+
+
+def _beat(client: Store, name: str) -> Action:
+    return lambda: client.beat([name])
+
+
+def _all(actions: list[Action]) -> Action:
+    def together() -> None:
+        for action in actions:
+            action()
+
+    return together
 
 
 def _rate(figure: Figure, count: int) -> Figure:
@@ -75,7 +207,7 @@ def _rate(figure: Figure, count: int) -> Figure:
     return Figure(count / figure.ours, count / figure.limit, figure.ratio)
 
 
-def _in_a_dict(names: list[str]) -> tuple[Callable[[], object], Callable[[], object]]:
+def _in_a_dict(names: list[str]) -> tuple[Action, Action]:
     deadlines = dict.fromkeys(names, 0.0)
 
     def one() -> None:
@@ -84,7 +216,7 @@ def _in_a_dict(names: list[str]) -> tuple[Callable[[], object], Callable[[], obj
     return one, lambda: deadlines.update(dict.fromkeys(names, time.time()))
 
 
-class Raw:
+class RawBeats:
     """The cheapest that SQLite can do: rows of the same shape, a connection in autocommit."""
 
     def __init__(self, run: Run, count: int) -> None:
@@ -99,7 +231,7 @@ class Raw:
         self.con.executemany("INSERT INTO beats VALUES (?, ?, ?, ?)", rows)
         self.first = rows[0][0]
 
-    def both(self) -> tuple[Callable[[], object], Callable[[], object]]:
+    def both(self) -> tuple[Action, Action]:
         return (
             lambda: self.con.execute(
                 "UPDATE beats SET deadline = max(deadline, ? + lasts), seen = ? WHERE session = ?",

@@ -2,42 +2,55 @@
 
 Each process has 500 coordinators, which share one engine and all join at once. The limit is 2,000 rows
 inserted from 4 processes, each in a transaction of its own that is synced to the disk. The memory store is
-one process: there, all 2,000 are in it.
+one process: there, all 2,000 are in it. On PostgreSQL the question is asked a second time, of a server whose
+every sync waits 5 ms for company (`commit_delay`), as a slow disk would.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing.connection import Connection
 
 import headcount
 from bench.children import Child
 from bench.commit import RAW_TABLE
-from bench.harness import Line, Run, of_pairs, with_options
+from bench.harness import Figure, Line, Run, of_pairs, with_options
+from bench.raw import Place
 
 PROCESSES = 4
 GOAL = 5.0
+SLOW_GOAL = 10.0
 
 
 def measure(run: Run) -> Iterator[Line]:
     count = run.size(2000, PROCESSES)
     rounds = max(1, run.repeat - 2)
     joined, seen = {}, {}
-    for store, joins in (("memory", _in_memory), ("sqlite", _in_sqlite)):
+    for store in run.stores:
+        joins = _in_memory if store == "memory" else partial(_between_processes, store=store)
         taken = [(joins(run, count), _raw(run, store, count)) for _ in range(rounds)]
         joined[store] = of_pairs([(join, raw) for (join, _), raw in taken])
         seen[store] = of_pairs([(watched, raw) for (_, watched), raw in taken])
     limit = f"{count:,} transactions of one row from {PROCESSES} processes; in memory a dict under a lock"
     yield Line(f"{count:,} members join one group, until all have joined", "s", joined, GOAL, limit=limit)
     yield Line(f"{count:,} members join one group, until a watcher sees all", "s", seen, GOAL, limit=limit)
+    if "postgresql" in run.stores:
+        with run.hosts["postgresql"].delaying_commits():
+            (joined_then, seen_then), raw = (
+                _between_processes(run, count, "postgresql"),
+                _raw(run, "postgresql", count),
+            )
+        for work, figure in (("joined", joined_then), ("are seen", seen_then)):
+            slow = {"postgresql": Figure(figure, raw, figure / raw)}
+            yield Line(f"… with commit_delay=5000, until all {work}", "s", slow, SLOW_GOAL, limit=limit)
 
 
-def _in_sqlite(run: Run, count: int) -> tuple[float, float]:
-    url = run.url("sqlite")
+def _between_processes(run: Run, count: int, store: str) -> tuple[float, float]:
+    url = run.url(store)
     with ExitStack() as stack:
         other = stack.enter_context(Child(watcher, url, count))
         other.hear()
@@ -77,14 +90,13 @@ def _in_memory(run: Run, count: int) -> tuple[float, float]:
 def _raw(run: Run, store: str, count: int) -> float:
     if store == "memory":
         return _into_a_dict(count)
-    path = run.path()
-    con = sqlite3.connect(path)
-    con.execute("PRAGMA journal_mode = WAL")
-    con.execute(RAW_TABLE)
+    place = run.place(store)
+    con = place.connect()
+    con.ask(RAW_TABLE.format(text=con.text))
     con.close()
     with ExitStack() as stack:
         parts = [
-            stack.enter_context(Child(raw_joiner, path, n, count // PROCESSES)) for n in range(PROCESSES)
+            stack.enter_context(Child(raw_joiner, place, n, count // PROCESSES)) for n in range(PROCESSES)
         ]
         return _together(parts, None)[0]
 
@@ -166,17 +178,12 @@ class Crowd:
         return time.monotonic()
 
 
-def raw_joiner(pipe: Connection, path: str, part: int, count: int) -> None:
-    con = sqlite3.connect(path, isolation_level=None, timeout=60)
-    con.execute("PRAGMA synchronous = FULL")
+def raw_joiner(pipe: Connection, place: Place, part: int, count: int) -> None:
+    con = place.connect()
     pipe.send("connected")
     _sleep_until(pipe.recv())
     for number in range(count):
-        con.execute("BEGIN IMMEDIATE")
-        con.execute(
-            "INSERT INTO members VALUES (?, ?, ?, ?)", (f"m{part}-{number}", number, "up", time.time())
-        )
-        con.execute("COMMIT")
+        con.ask("INSERT INTO members VALUES (%s, %s, %s, %s)", f"m{part}-{number}", number, "up", time.time())
     pipe.send(time.monotonic())
     pipe.recv()
     con.close()

@@ -30,32 +30,32 @@ Killed = tuple[float, float | None]
 
 def measure(run: Run) -> Iterator[Line]:
     ttl, _ = run.ttl(TTL)
-    killed: dict[str, list[Killed]] = {victim: [] for victim in VICTIMS}
-    for _ in range(max(1, run.repeat - 2)):
-        with ThreadPoolExecutor(len(VICTIMS)) as pool:
-            for victim, answer in zip(VICTIMS, pool.map(lambda v: _town(run, v), VICTIMS), strict=True):
-                killed[victim].append(answer)
+    killed: dict[tuple[str, str], list[Killed]] = {}
+    for store in run.stores:
+        for _ in range(max(1, run.repeat - 2) if store != "memory" else 0):
+            with ThreadPoolExecutor(len(VICTIMS)) as pool:
+                answers = pool.map(lambda victim, store=store: _town(run, store, victim), VICTIMS)
+                for victim, answer in zip(VICTIMS, answers, strict=True):
+                    killed.setdefault((store, victim), []).append(answer)
     slack = run.ttl(1.0)[0] * 2.5
     longer = run.ttl(1.0)[0] * 3
-    for victim, answers in killed.items():
+    for victim in VICTIMS:
         goal = ttl + slack + (longer if "tick" in victim else 0)
-        figures = {"sqlite": Figure(max(down for down, _ in answers))}
-        if victim == "a plain member":
+        found = {store: killed[store, victim] for store in run.stores if store != "memory"}
+        figures = {store: Figure(max(down for down, _ in answers)) for store, answers in found.items()}
+        if victim == "a plain member" and "memory" in run.stores:
             figures["memory"] = Figure(_fades(run))
         yield Line(f"SIGKILL of {victim} until down everywhere, ttl {ttl:g} s, longest", "s", figures, goal)
-        terms = [led for _, led in answers if led is not None]
+        led = {store: [term for _, term in answers if term is not None] for store, answers in found.items()}
+        terms = {store: Figure(max(taken)) for store, taken in led.items() if taken}
         if terms:
-            yield Line(
-                f"SIGKILL of {victim} until the next term, ttl {ttl:g} s, longest",
-                "s",
-                {"sqlite": Figure(max(terms))},
-                goal,
-            )
+            work = f"SIGKILL of {victim} until the next term, ttl {ttl:g} s, longest"
+            yield Line(work, "s", terms, goal)
 
 
-def _town(run: Run, victim: str) -> Killed:
+def _town(run: Run, store: str, victim: str) -> Killed:
     ttl, interval = run.ttl(TTL)
-    url = run.url("sqlite", interval=interval)
+    url = run.url(store, interval=interval)
     with ExitStack() as stack:
         # One after the other: the first to come ticks, and the first of those who stand leads.
         children: dict[str, Child] = {}

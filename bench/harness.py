@@ -15,14 +15,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.raw import Place
+from bench.servers import Host
 from headcount import stores
 from headcount.model import Enter, Session
 from headcount.stores.base import Store
 
-STORES = ("memory", "sqlite")
+EMBEDDED = ("memory", "sqlite")
 HOST = "bench-host/0123456789ab"
 
 Action = Callable[[], object]
@@ -41,21 +43,36 @@ class Figure:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table. `goal` is the most it may be (the least, if `at_least`)."""
+    """One line of the table. `goal` is the most it may be (the least, if `at_least`), of each store or of
+    all."""
 
     work: str
     unit: str
     figures: dict[str, Figure]
-    goal: float | None = None
+    goal: float | dict[str, float] | None = None
     at_least: bool = False
     limit: str = ""
     """What the limit is, in words."""
 
+    of_ratio: bool = False
+    """Whether the goal is one for the ratio."""
+
+    def goals(self) -> dict[str, float]:
+        """Of the stores that have one here."""
+        if self.goal is None:
+            return {}
+        if isinstance(self.goal, dict):
+            return {store: self.goal[store] for store in self.figures if store in self.goal}
+        return dict.fromkeys(self.figures, self.goal)
+
     def met(self) -> bool | None:
-        if self.goal is None or not self.figures:
+        pairs = [
+            ((self.figures[store].ratio if self.of_ratio else self.figures[store].ours) or 0.0, goal)
+            for store, goal in self.goals().items()
+        ]
+        if not pairs:
             return None
-        values = [figure.ours for figure in self.figures.values()]
-        return min(values) >= self.goal if self.at_least else max(values) <= self.goal
+        return all(value >= goal if self.at_least else value <= goal for value, goal in pairs)
 
 
 @dataclass
@@ -65,6 +82,11 @@ class Run:
     folder: Path
     scale: float = 1.0
     repeat: int = 5
+    stores: tuple[str, ...] = EMBEDDED
+    hosts: dict[str, Host] = field(default_factory=dict)
+    """The servers, of those stores that have one."""
+    minutes: float = 10.0
+    """What endurance is to be."""
 
     def size(self, full: int, least: int = 1) -> int:
         return max(least, round(full * self.scale))
@@ -80,9 +102,18 @@ class Run:
     def path(self) -> str:
         return str(self.folder / f"{self.fresh()}.db")
 
+    def place(self, store: str) -> Place:
+        """A database that nobody has used yet, for raw clients; of SQLite, its path is all there is to it."""
+        if store in self.hosts:
+            return self.hosts[store].fresh()
+        return Place(store, 0, self.path(), "")
+
     def url(self, store: str, **options: float) -> str:
         """A store that nobody has used yet."""
-        where = f"memory://{self.fresh()}" if store == "memory" else f"sqlite:///{self.path()}"
+        if store in self.hosts:
+            where = self.hosts[store].fresh().url
+        else:
+            where = f"memory://{self.fresh()}" if store == "memory" else f"sqlite:///{self.path()}"
         return with_options(where, **options)
 
 

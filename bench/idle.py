@@ -1,9 +1,11 @@
 """What does a process cost that has nothing to do but be there?
 
-A watcher looks at SQLite's doorbell (one PRAGMA that reads no row) forty times a second, beats, and
-reads what rang: in a group in which nothing happens, nothing. Somebody moves the clock each second, and two
-stand by. Statements are counted by what they are for: `looks` at the doorbell; `served`, to beat, to tick and
-to see whether a sweep is due; and `reads`, which is everything else.
+A watcher looks at its doorbell, beats, and reads what rang: in a group in which nothing happens, nothing.
+On SQLite a look is a PRAGMA that reads no row, forty times a second; on PostgreSQL one row in five seconds,
+behind LISTEN; on MySQL one row each half second. Somebody moves the clock each second, and two stand by.
+Statements are counted in the client, by what they are for: `looks` at the doorbell; `served`, to beat, to
+tick and to see whether a sweep is due; and `reads`, which is everything else. A server's own count stands
+beside them: of transactions on PostgreSQL, of statements on MariaDB.
 """
 
 from __future__ import annotations
@@ -12,61 +14,91 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import headcount
 from bench.children import Child
 from bench.harness import Figure, Line, Run, enter_of, opened, session_of, with_options
 from headcount.register import replace
+from headcount.stores.sql.server import ServerStore
 from headcount.stores.sql.sqlite import SQLiteStore
+from headcount.stores.url import parse
 
 SECONDS = 20.0
 MEMBERS = 100
 WATCHERS = 50
+JOINERS = 4
 TTL = 15.0
+
+NUMBERS = ("cpu", "looks", "served", "reads")
+LOOKS = {"sqlite": 50.0, "postgresql": 0.2, "mysql": 2.0}
+"""The most looks a second."""
+
+
+LOOKING = ("data_version", "sum(revision)")
+"""By which the statements are known that look at a doorbell: SQLite's, and the servers'."""
+
+
+class Found(NamedTuple):
+    work: str
+    unit: str
+    figure: Figure
+    goal: float | dict[str, float] | None = None
 
 
 def measure(run: Run) -> Iterator[Line]:
     seconds = max(0.5, SECONDS * run.scale)
+    found: dict[tuple[str, str], dict[str, Found]] = {}
+    for store in run.stores:
+        for who, one in _memory(run, seconds) if store == "memory" else _idle_on(run, store, seconds):
+            found.setdefault((who, one.work), {})[store] = one
+    for by_store in found.values():
+        one = next(iter(by_store.values()))
+        figures = {store: each.figure for store, each in by_store.items()}
+        yield Line(one.work, one.unit, figures, goal=one.goal)
+
+
+def _idle_on(run: Run, store: str, seconds: float) -> Iterator[tuple[str, Found]]:
     many = run.size(WATCHERS, 2)
-    memory = _memory(run, seconds)
-    for watchers, who in (
-        (_town(run, 1, seconds), "1 idle watcher"),
-        (_town(run, many, seconds), "one of them"),
-    ):
-        if who == "one of them":
-            total = sum(watcher["cpu"] for watcher in watchers)
-            yield Line(f"{many} idle watchers: CPU of a core", "%", {"sqlite": Figure(total)})
-        for role in ("ticker", "standby", "other"):
-            found = [watcher for watcher in watchers if watcher["role"] == role]
-            if found:
-                yield from _lines(f"{who} ({role})", found, memory if len(watchers) == 1 else None)
-    joiner = _joiner(run, seconds)
-    yield Line("a member that only joined: CPU a minute", "s", {"sqlite": Figure(joiner["cpu"] / 100 * 60)})
-    total = sum(joiner[key] for key in NUMBERS[1:])
-    yield Line("… its statements, of any kind", "/s", {"sqlite": Figure(total)})
+    alone, asked, held = _town(run, store, 1, seconds)
+    yield from _of_each("1 idle watcher", alone)
+    if store in run.hosts:
+        yield "1 idle watcher", Found("… what the server counts of all this", "/s", Figure(asked))
+        yield "1 idle watcher", Found("… its connections", "", Figure(held), 2)
+    crowd, _, held = _town(run, store, many, seconds)
+    total = Figure(sum(watcher["cpu"] for watcher in crowd))
+    yield "many", Found(f"{many} idle watchers: CPU of a core", "%", total)
+    if store in run.hosts:
+        yield "many", Found("… connections of each", "", Figure(held / many), 2)
+    yield from _of_each("one of them", crowd)
+    joiner, held = _joiner(run, store, seconds)
+    minute = Figure(joiner["cpu"] / 100 * 60)
+    yield "joiner", Found("a member that only joined: CPU a minute", "s", minute)
+    total = Figure(sum(joiner[key] for key in NUMBERS[1:]))
+    yield "joiner", Found("… its statements, of any kind", "/s", total)
+    if store in run.hosts:
+        yield "joiner", Found("… its connections, longest", "", Figure(held), 1)
 
 
-def _lines(who: str, found: list[dict[str, Any]], memory: float | None) -> Iterator[Line]:
-    mean = {key: sum(watcher[key] for watcher in found) / len(found) for key in NUMBERS}
-    figures = {"sqlite": Figure(mean["cpu"])}
-    yield Line(
-        f"{who}: CPU of a core", "%", figures if memory is None else {"memory": Figure(memory), **figures}
-    )
-    yield Line("… looks at the doorbell, which read no row", "/s", {"sqlite": Figure(mean["looks"])})
-    yield Line("… statements to beat and to tick", "/s", {"sqlite": Figure(mean["served"])})
-    yield Line("… reads of the register", "/s", {"sqlite": Figure(mean["reads"])}, goal=0.2)
+def _of_each(who: str, watchers: list[dict[str, Any]]) -> Iterator[tuple[str, Found]]:
+    for role in ("ticker", "standby", "other"):
+        found = [watcher for watcher in watchers if watcher["role"] == role]
+        if found:
+            mean = {key: Figure(sum(one[key] for one in found) / len(found)) for key in NUMBERS}
+            name = f"{who} ({role})"
+            yield name, Found(f"{name}: CPU of a core", "%", mean["cpu"])
+            yield name, Found("… looks at the doorbell", "/s", mean["looks"], LOOKS)
+            yield name, Found("… statements to beat and to tick", "/s", mean["served"])
+            yield name, Found("… reads of the register", "/s", mean["reads"], 0.2)
 
 
-NUMBERS = ("cpu", "looks", "served", "reads")
-
-
-def _town(run: Run, count: int, seconds: float) -> list[dict[str, Any]]:
+def _town(run: Run, store: str, count: int, seconds: float) -> tuple[list[dict[str, Any]], float, float]:
+    """What so many watchers do; what the server says it was asked a second, and its connections."""
     ttl, interval = run.ttl(TTL)
-    url = run.url("sqlite", interval=interval)
+    url = run.url(store, interval=interval)
     raw = opened(url)
     raw.create_group("crowd")
     # Rows of no session: one that is there and does not beat would be taken for somebody to stand by.
@@ -75,37 +107,69 @@ def _town(run: Run, count: int, seconds: float) -> list[dict[str, Any]]:
     raw.close()
     with ExitStack() as stack:
         children = [stack.enter_context(Child(watcher, url, ttl)) for _ in range(count)]
-        return _measured(children, seconds, ttl, interval)
+        asked, held = 0.0, 0.0
+
+        def look(first: bool) -> None:
+            nonlocal asked, held
+            if store in run.hosts:
+                database = parse(url).path.strip("/")
+                asked = run.hosts[store].asked(database) - (0 if first else asked)
+                held = run.hosts[store].connections(database)
+
+        found = _measured(children, seconds, ttl, interval, look)
+        return found, asked / seconds, held
 
 
-def _measured(children: list[Child], seconds: float, ttl: float, interval: float) -> list[dict[str, Any]]:
+def _measured(
+    children: list[Child],
+    seconds: float,
+    ttl: float,
+    interval: float,
+    look: Callable[[bool], object] = lambda first: None,
+) -> list[dict[str, Any]]:
     for child in children:
         child.hear()
     time.sleep(ttl / 2 + 4 * interval)  # until the roles are dealt out, and the start is over
+    look(True)
     for child in children:
         child.tell(seconds)
     found = [child.hear() for child in children]
+    look(False)
     for child in children:
         child.tell("go")
     return found
 
 
-def _joiner(run: Run, seconds: float) -> dict[str, Any]:
+def _joiner(run: Run, store: str, seconds: float) -> tuple[dict[str, Any], float]:
     """Somebody else has to watch, and tick: that is not what is asked for here."""
     ttl, interval = run.ttl(TTL)
-    url = run.url("sqlite", interval=interval)
+    url = run.url(store, interval=interval)
+    host, database = run.hosts.get(store), parse(url).path.strip("/")
+
+    def held() -> int:
+        return host.connections(database) if host is not None else 0
+
     with ExitStack() as stack:
         other = stack.enter_context(Child(watcher, url, ttl))
         other.hear()
-        others = [stack.enter_context(Child(member, url, f"m{number}", ttl)) for number in range(4)]
-        found = [one for one in _measured(others, seconds, ttl, interval) if one["role"] == "other"]
+        time.sleep(interval)
+        before = held()
+        others = [stack.enter_context(Child(member, url, f"m{number}", ttl)) for number in range(JOINERS)]
+        all_of_them = 0.0
+
+        def look(_: bool) -> None:
+            nonlocal all_of_them
+            all_of_them = max(all_of_them, held() - before)
+
+        found = [one for one in _measured(others, seconds, ttl, interval, look) if one["role"] == "other"]
         other.tell(0.0)
         other.hear()
         other.tell("go")
-        return found[0] if found else {"cpu": float("nan"), **dict.fromkeys(NUMBERS[1:], float("nan"))}
+        nothing = {"cpu": float("nan"), **dict.fromkeys(NUMBERS[1:], float("nan"))}
+        return found[0] if found else nothing, all_of_them / JOINERS
 
 
-def _memory(run: Run, seconds: float) -> float:
+def _memory(run: Run, seconds: float) -> Iterator[tuple[str, Found]]:
     """In this process: what its threads take while nothing happens."""
     url = run.url("memory")
     raw = opened(url)
@@ -117,14 +181,15 @@ def _memory(run: Run, seconds: float) -> float:
         time.sleep(1.0)
         began = time.process_time()
         time.sleep(seconds)
-        return (time.process_time() - began) / seconds * 100
+        taken = Figure((time.process_time() - began) / seconds * 100)
+        yield "1 idle watcher (ticker)", Found("1 idle watcher (ticker): CPU of a core", "%", taken)
 
 
 # ── the other processes ──
 
 
 def watcher(pipe: Connection, url: str, ttl: float) -> None:
-    count = Count()
+    count = Count(parse(url).scheme)
     with headcount.connect(url, ttl=ttl, timeout=60) as c:
         c.create_group("crowd")
         c.group("crowd").view()
@@ -133,7 +198,7 @@ def watcher(pipe: Connection, url: str, ttl: float) -> None:
 
 
 def member(pipe: Connection, url: str, name: str, ttl: float) -> None:
-    count = Count()
+    count = Count(parse(url).scheme)
     with headcount.connect(url, member_id=name, ttl=ttl, timeout=60) as c:
         c.join_group("crowd", create=True)
         pipe.send("joined")
@@ -158,34 +223,20 @@ def _role(c: headcount.Coordinator, count: Count) -> str:
 
 
 class Count:
-    """Counts what is asked of SQLite in this process, by the thread that asks: the heart's are all to
+    """Counts what is asked of a store in this process, by the thread that asks: the heart's are all to
     beat and tick; of the watcher's, the look that follows a tick, whether a sweep is due, is part of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: str) -> None:
         self.said: Counter[str] = Counter()
         self.ticker = ""
         self.standbys: tuple[str, ...] = ()
         self.sweeping = False
-        connect, sweep = sqlite3.connect, SQLiteStore.sweep
-
-        def counted(*args: Any, **named: Any) -> sqlite3.Connection:
-            con = connect(*args, **named)
-            con.set_trace_callback(self.count)
-            return con
-
-        def swept(*args: Any, **named: Any) -> Any:
-            self.sweeping = True
-            try:
-                return sweep(*args, **named)
-            finally:
-                self.sweeping = False
-
-        sqlite3.connect = counted  # type: ignore[assignment]  # in this process only
-        SQLiteStore.sweep = swept  # type: ignore[method-assign]
+        {"sqlite": self._of_sqlite, "postgresql": self._of_psycopg, "mysql": self._of_pymysql}[scheme]()
+        self._mark_sweeps(SQLiteStore if scheme == "sqlite" else ServerStore)
         self._watch_the_clock()
 
     def count(self, statement: str) -> None:
-        if "data_version" in statement:
+        if any(word in statement for word in LOOKING):
             self.said["looks"] += 1
         elif threading.current_thread().name == "headcount-heart" or self.sweeping:
             self.said["served"] += 1
@@ -194,6 +245,52 @@ class Count:
 
     def so_far(self) -> Counter[str]:
         return Counter(self.said)
+
+    # All of this is for this process only.
+
+    def _of_sqlite(self) -> None:
+        connect = sqlite3.connect
+
+        def counted(*args: Any, **named: Any) -> sqlite3.Connection:
+            con = connect(*args, **named)
+            con.set_trace_callback(self.count)
+            return con
+
+        sqlite3.connect = counted  # type: ignore[assignment]
+
+    def _of_psycopg(self) -> None:
+        import psycopg
+
+        execute = psycopg.Connection.execute
+
+        def counted(con: Any, query: Any, *args: Any, **named: Any) -> Any:
+            self.count(str(query))
+            return execute(con, query, *args, **named)
+
+        psycopg.Connection.execute = counted  # type: ignore[method-assign]
+
+    def _of_pymysql(self) -> None:
+        from pymysql.connections import Connection
+
+        query = Connection.query
+
+        def counted(con: Any, sql: Any, *args: Any, **named: Any) -> Any:
+            self.count(sql.decode(errors="replace") if isinstance(sql, bytes) else str(sql))
+            return query(con, sql, *args, **named)
+
+        Connection.query = counted
+
+    def _mark_sweeps(self, kind: Any) -> None:
+        sweep = kind.sweep
+
+        def swept(*args: Any, **named: Any) -> Any:
+            self.sweeping = True
+            try:
+                return sweep(*args, **named)
+            finally:
+                self.sweeping = False
+
+        kind.sweep = swept
 
     def _watch_the_clock(self) -> None:
         """Who ticks, as the heart hears it anyway."""
@@ -205,4 +302,4 @@ class Count:
             self.ticker, self.standbys = tick.ticker, tick.standbys
             return heard(clock, tick, *args, **named)
 
-        Clock.heard = listening  # type: ignore[method-assign]  # in this process only
+        Clock.heard = listening  # type: ignore[method-assign]

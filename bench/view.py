@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import headcount
-from bench.harness import STORES, Figure, Line, Run, in_turns, opened, populate, timed, with_options
+from bench.harness import Figure, Line, Run, in_turns, opened, populate, timed, with_options
 from headcount.core.replica import Replica
 from headcount.model import Delta, Snapshot
 from headcount.register import replace
@@ -26,7 +26,7 @@ class Holder:
 def measure(run: Run) -> Iterator[Line]:
     count, times = run.size(10_000, 10), run.size(200_000, 100)
     found: dict[str, dict[str, Figure]] = {}
-    for store in STORES:
+    for store in run.stores:
         for work, figure in _looked(run, store, count, times):
             found.setdefault(work, {})[store] = figure
     goals = {"view()": 5.0, "is_up()": 1.0}

@@ -4,22 +4,59 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import closing
 from importlib import import_module
 
 import pytest
 
 from bench.__main__ import QUESTIONS, main, table
-from bench.harness import Figure, Line, Run
+from bench.harness import EMBEDDED, Figure, Line, Run
+from bench.servers import SERVERS, Host, lacking
+from headcount.stores import BUILT_IN
+
+
+@pytest.fixture(scope="module", params=[store for store in SERVERS if store in BUILT_IN])
+def host(request, unavailable) -> Iterator[Host]:
+    why = lacking(request.param)
+    if why is not None:
+        unavailable(SERVERS[request.param], why)
+    host = Host(request.param)
+    yield host
+    host.discard()
+
+
+def finite(lines: list[Line]) -> bool:
+    return all(math.isfinite(figure.ours) for line in lines for figure in line.figures.values())
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_each_question_is_answered_with_numbers(question, tmp_path):
     """No number is right or wrong here; that there is one for each store is."""
     lines = list(import_module(f"bench.{question}").measure(Run(tmp_path, scale=0.01, repeat=1)))
-    assert {store for line in lines for store in line.figures} == {"memory", "sqlite"}
-    for line in lines:
-        for figure in line.figures.values():
-            assert math.isfinite(figure.ours), line
+    assert {store for line in lines for store in line.figures} == set(EMBEDDED)
+    assert finite(lines)
+
+
+@pytest.mark.parametrize("question", ["commit", "beat", "nova", "notice"])
+def test_so_it_is_of_a_server(question, tmp_path, host):
+    """Of those questions that take no longer to ask than this is worth."""
+    run = Run(tmp_path, scale=0.01, repeat=1, stores=(host.store,), hosts={host.store: host})
+    lines = list(import_module(f"bench.{question}").measure(run))
+    assert {store for line in lines for store in line.figures} == {host.store}
+    assert finite(lines)
+
+
+def test_what_a_server_costs_is_what_it_works(host):
+    """Also what it did in a connection that is closed by now."""
+    with closing(host.fresh().connect()) as con:
+        con.ask("SELECT 1")
+        found: list[float] = []
+        with host.cpu_of(found), closing(host.fresh().connect()) as other:
+            for number in range(2000):
+                other.ask("SELECT %s", number)
+            other.close()
+    assert 0.005 < found[0] < 60
 
 
 def test_the_table_says_whether_a_goal_is_met():
@@ -31,7 +68,18 @@ def test_the_table_says_whether_a_goal_is_met():
     assert that.endswith("≥ 1     met")
 
 
+def test_each_store_may_have_a_goal_of_its_own():
+    """And a goal may be one for the ratio."""
+    figures = {"postgresql": Figure(10.0), "mysql": Figure(400.0, 100.0, 4.0)}
+    line = Line("this", "ms", figures, goal={"postgresql": 20.0, "mysql": 500.0})
+    assert line.met()
+    assert "≤ 20 / 500" in table([line], ("postgresql", "mysql"))
+    assert not Line("that", "ms", figures, goal={"mysql": 3.0}, of_ratio=True).met()
+
+
 def test_the_numbers_are_kept(tmp_path, capsys):
-    main(["--only", "commit", "--scale", "0.01", "--repeat", "1", "--json", str(tmp_path / "numbers.json")])
+    where = tmp_path / "numbers.json"
+    few = ["--store", "memory", "--store", "sqlite", "--scale", "0.01", "--repeat", "1"]
+    main(["--only", "commit", *few, "--json", str(where)])
     assert "commit: enter" in capsys.readouterr().out
-    assert json.loads((tmp_path / "numbers.json").read_text())["questions"]["commit"]
+    assert json.loads(where.read_text())["questions"]["commit"]
