@@ -38,5 +38,8 @@ def new_server(kind: str, **settings: object) -> SqlServer:
 on_every_store = pytest.mark.parametrize("town", STORES, indirect=True)
 """A story about the town that the fixture `town` builds, told on each kind of store."""
 
+on_shared_servers = pytest.mark.parametrize("town", SERVERS, indirect=True)
+"""The same for what only a server can show, without harm to it."""
+
 on_every_server = pytest.mark.parametrize("own_server", SERVERS, indirect=True)
 """A story about a server of its own, which the fixture `own_server` starts."""

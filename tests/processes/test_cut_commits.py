@@ -1,0 +1,142 @@
+"""The connection ends at a COMMIT, so that nobody can know whether it was carried out. Whoever asked is told
+so; the engine looks, and goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import headcount
+from headcount import Coordinator, stores
+from headcount.errors import OutcomeUnknown, StoreUnavailable
+from headcount.model import Amend, Committed, Enter, Row, Snapshot
+from headcount.stores.base import Store
+from tests.processes.places import on_shared_servers
+from tests.processes.town import INTERVAL, Town, until
+from tests.processes.wire import Cut, Wire
+
+TTL = 2.0
+SOON = 20.0
+STEPS = 10
+"""More COMMITs than pass while somebody joins, is served for a while, and leaves."""
+
+WORDS = 60
+
+Lay = Callable[[Callable[[int], Cut]], Wire]
+
+
+@pytest.fixture
+def lay(town: Town) -> Iterator[Lay]:
+    """A function that lays a wire to the town's store."""
+    made: list[Wire] = []
+
+    def lay(cut: Callable[[int], Cut]) -> Wire:
+        made.append(Wire(town.url, cut))
+        return made[-1]
+
+    yield lay
+    for wire in made:
+        wire.close()
+
+
+@on_shared_servers
+@pytest.mark.parametrize("way", ["before", "after"])
+def test_a_commit_that_is_cut_off_makes_nobody_join_or_leave_twice(town: Town, lay: Lay, way: Cut) -> None:
+    """Ten members join, each of whom loses its connection at another COMMIT. Each has joined once, and is the
+    same life when a ttl has passed; each leaves once."""
+    town.store.create_group("workers")
+    names = {f"m{step:02}": step for step in range(1, STEPS + 1)}
+    wires = {
+        name: lay(lambda number, step=step: way if number == step else None)  # type: ignore[misc]
+        for name, step in names.items()
+    }
+    people = {name: headcount.connect(wires[name].url, member_id=name, ttl=TTL) for name in names}
+    at_once(lambda one: one.join_group("workers").view(), people.values())
+    lives = {row.key: row.incarnation for row in town.snapshot().rows}
+    number = town.ticking.tick().number
+    until(lambda: town.ticking.tick().number > number + 1.5 * TTL / INTERVAL, town.ticking.tick, SOON)
+    rows = town.snapshot().rows
+    assert {row.key: (row.state.value, row.incarnation) for row in rows} == {
+        name: ("up", life) for name, life in lives.items()
+    }
+    assert told(town.store) == Counter((name, "joined") for name in names)
+    at_once(Coordinator.close, people.values())
+    assert {row.state.value for row in town.snapshot().rows} == {"left"}
+    assert told(town.store) == Counter((name, what) for name in names for what in ("joined", "left"))
+    assert [wire.cuts for wire in wires.values()] == [[way]] * STEPS, "some were not cut off"
+
+
+def at_once(do: Callable[[Coordinator], object], people: Collection[Coordinator]) -> None:
+    with ThreadPoolExecutor(len(people)) as threads:
+        list(threads.map(do, people))
+
+
+def told(store: Store) -> Counter[tuple[str, str]]:
+    return Counter((entry.member_id, entry.what) for entry in store.history("workers"))
+
+
+@on_shared_servers
+def test_what_is_told_of_a_commit_is_so(town: Town, lay: Lay) -> None:
+    """Four write into one row, and every fifth COMMIT is cut off. What they were told was written is there
+    once; what was refused, or could not be, is not; and of what nobody knows each is there at most once."""
+    chance = random.Random(7)
+    ways: tuple[Cut, ...] = ("before", "after")
+    wire = lay(lambda number: chance.choice(ways) if number % 5 == 0 else None)
+    town.store.create_group("workers")
+    plan = Enter(
+        key="plan", member_id="plan", seen=0, session="", instance="", host="", ttl=0, capabilities=b"",
+        stand=False,
+    )  # fmt: skip
+    assert isinstance(town.store.commit("workers", [plan]), Committed)
+    answers: dict[str, str] = {}
+    faults: list[BaseException] = []
+
+    def write(name: str) -> None:
+        try:
+            store = stores.make(wire.url, options={"timeout": 10.0})
+            for number in range(WORDS):
+                answers[f"{name}{number:02}"] = append(store, f"{name}{number:02}")
+            store.close()
+        except BaseException as error:  # noqa: BLE001 - shown below, in the thread of the test
+            faults.append(error)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not faults, faults
+    assert len(answers) == 4 * WORDS
+    written = Counter(looked_at(town.store).capabilities.decode().split())
+    assert [name for name, answer in answers.items() if answer == "yes" and written[name] != 1] == []
+    assert [name for name, times in written.items() if times > 1] == []
+    assert {"yes", "unknown"} == set(answers.values()), "nobody was left in doubt, so this shows little"
+    assert {"before", "after"} == set(wire.cuts)
+
+
+def append(store: Store, word: str) -> str:
+    """Write one word behind the others: once, and only over what was seen. Where nothing was written, or
+    somebody else was faster, it is asked again."""
+    while True:
+        try:
+            row = looked_at(store)
+            text = row.capabilities + f"{word} ".encode()
+            amend = Amend(key=row.key, incarnation=row.incarnation, seen=row.revision, capabilities=text)
+            outcome = store.commit("workers", [amend])
+        except OutcomeUnknown:
+            return "unknown"
+        except StoreUnavailable:
+            continue
+        if isinstance(outcome, Committed):
+            return "yes"
+
+
+def looked_at(store: Store) -> Row:
+    found = store.read("workers", only=["plan"])
+    assert isinstance(found, Snapshot)
+    return found.rows[0]
