@@ -17,6 +17,7 @@ from headcount.model import Ring, Seconds
 from headcount.stores.sql.lines import Lines
 from headcount.stores.sql.postgresql_errors import translate
 from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed
+from headcount.stores.sql.revisions import Revisions
 from headcount.stores.sql.waking import Waker
 
 
@@ -31,9 +32,7 @@ class PostgreSQLDoorbell:
         self._poll = poll
         self._waker = Waker()
         self._heard: set[str] = set()
-        self._opened = 0
-        self._seen: tuple[object, ...] | None = None
-        self._revisions: dict[str, int] = {}
+        self._revisions = Revisions()
         self._look_at = 0.0
         lines.watched = True
         self._look()
@@ -58,32 +57,19 @@ class PostgreSQLDoorbell:
         self._waker.close()
 
     def _look(self) -> Ring | None:
-        """Which groups have another revision than they had. Anew after each new connection, on which nobody
-        knows what was missed."""
         self._look_at = time.monotonic() + self._poll
         with self._lines.watcher() as line:
             con = line.con()
-            anew = line.opened != self._opened
-            if anew and self._channel is not None:
+            if self._channel is not None and line.opened != self._revisions.opened:
                 con.add_notify_handler(lambda notify: self._heard.add(notify.payload))
                 line.listen(self._channel)
-            (seen,) = line.ask("groups_at_all")
-            before, self._seen = self._seen, seen
-            if not anew and seen == before:
-                return None
-            then, self._revisions = self._revisions, dict(line.ask("revisions"))
-            self._opened = line.opened
-        if anew:
-            return Ring(groups=None) if before is not None else None
-        changed = {g for g, revision in self._revisions.items() if then.get(g) != revision}
-        changed |= then.keys() - self._revisions.keys()
-        return Ring(groups=dict.fromkeys(changed)) if changed else None
+            return self._revisions.look(line)
 
     def _wait(self, until: float) -> bool:
         """Until something was heard, or the time is over. Whether somebody woke us."""
         with self._lines.watcher() as line:
             con = line.con()
-            if line.opened != self._opened:
+            if line.opened != self._revisions.opened:
                 self._look_at = 0.0
                 return False
         self._take(con)

@@ -87,7 +87,9 @@ class Sweep:
         with self._line.writing() as sql:
             *values, released_until = sql.all("clock_locked")[0]
             clock = Clock(*values)
-            sql.run("remove_stray_beats", clock.number)
+            stray = sql.all("stray_beats", clock.number)
+            if stray:
+                sql.run("forget_beats", sql.many([session for (session,) in stray]))
             late = sql.all("overdue", clock.number)
             ((live, expired),) = sql.all("census", clock.epoch, clock.window, clock.number)
             guarded = [session for session, had_rows in late if had_rows]
