@@ -7,6 +7,7 @@ starts; and whoever waits for it in a green thread waits without blocking the ot
 
 from __future__ import annotations
 
+import importlib
 import select as _select
 import sys
 import threading as _threading
@@ -23,6 +24,12 @@ def threading() -> Any:
     """The module `threading`, unpatched."""
     patcher = sys.modules.get("eventlet.patcher")
     return patcher.original("threading") if patcher is not None else _threading
+
+
+def module(name: str) -> Any:
+    """A module of the standard library, unpatched."""
+    patcher = sys.modules.get("eventlet.patcher")
+    return patcher.original(name) if patcher is not None else importlib.import_module(name)
 
 
 def poll() -> Any:

@@ -11,8 +11,9 @@ from headcount.model import Seconds, SessionId
 from headcount.stores import make, memory
 from headcount.stores.base import Store
 from headcount.stores.memory import MemoryServer, MemoryStore
-from headcount.stores.sql import postgresql, sqlite
+from headcount.stores.sql import mysql, postgresql, sqlite
 from headcount.testing.conformance.harness import Harness, TickingHarness
+from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
 
 
@@ -133,5 +134,38 @@ class PostgreSQLTicks(TickingHarness):
             admin.execute("TRUNCATE headcount.beats")
 
     def close(self) -> None:
+        super().close()
+        self.server.drop_database(self.database)
+
+
+class MariaDBTicks(TickingHarness):
+    """A database of its own; out of reach while the server stands still."""
+
+    guarantees = mysql.PROMISES
+
+    def __init__(self, server: MariaDB) -> None:
+        super().__init__()
+        self.server = server
+        self.database = server.fresh_database()
+
+    def connect(self) -> Store:
+        return make(self.server.url(self.database), options={"timeout": self.patience})
+
+    def break_(self) -> None:
+        self.server.freeze()
+
+    def mend(self) -> None:
+        self.server.thaw()
+
+    def restart(self) -> None:
+        super().close()
+        self.server.restart()
+
+    def lose_beats(self) -> None:
+        super().close()
+        self.server.ask("TRUNCATE headcount_beats", database=self.database)
+
+    def close(self) -> None:
+        self.mend()
         super().close()
         self.server.drop_database(self.database)

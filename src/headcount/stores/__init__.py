@@ -24,14 +24,16 @@ __all__ = ["Driver", "Url", "make", "parse"]
 GROUP = "headcount.stores"
 
 BUILT_IN = {
+    "mariadb": "headcount.stores.sql.mysql:MySQLStore",
     "memory": "headcount.stores.memory:MemoryStore",
+    "mysql": "headcount.stores.sql.mysql:MySQLStore",
     "postgresql": "headcount.stores.sql.postgresql:PostgreSQLStore",
     "sqlite": "headcount.stores.sql.sqlite:SQLiteStore",
 }
 ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
 """Other names that people know a scheme by."""
 
-PLANNED = frozenset("mysql mariadb zookeeper zk etcd redis rediss valkey memcached serf".split())
+PLANNED = frozenset("zookeeper zk etcd redis rediss valkey memcached serf".split())
 
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"0", "false", "no", "off"})

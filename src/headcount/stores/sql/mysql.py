@@ -1,0 +1,200 @@
+"""MySQL and MariaDB: the store of those who have one, for all hosts that reach it.
+
+    mysql://user:password@host:3306/database?ssl_mode=verify_identity
+    mariadb://host1,host2/database               several hosts: the first one that takes writes
+
+From MySQL 8.0.1 and MariaDB 10.6 on, which have SKIP LOCKED. What the server has to do is in `server`; here
+is what is MySQL's own.
+
+Deadlocks. Everything that writes runs at READ COMMITTED, where a search locks no gaps; and no table into
+which several write at once has a second unique key, by which INSERT … ON DUPLICATE KEY UPDATE would lock
+one. So two transactions wait for each other only where two rows that both want are locked in another order:
+
+    sessions     each locks its own (`alive`), then raises notices on others: two members who take something
+                 from each other, in two groups, in the same moment
+    beats        a crowd's commit raises the notices of one intent after the other, and a heart's batch locks
+                 its beats in the order of their ids
+
+InnoDB sees that at once, and ends one of the two with error 1213; nothing of it was written, and it is tried
+again. A session is locked exclusively from the beginning: with a shared lock, each commit that then writes
+to it would be a candidate.
+
+A cluster (Galera) finds two writes of one row when they are committed, on whichever nodes, but locks on what
+was only read are known to one node. So all clients have to write to one node: give the same hosts, in the
+same order.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headcount.errors import ConfigError, NotPromised
+from headcount.model import Guarantees, Seconds, SessionId, Tick
+from headcount.stores.sql.clock import Clock
+from headcount.stores.sql.mysql_connection import Connector, literal
+from headcount.stores.sql.mysql_doorbell import LEAST, MySQLDoorbell
+from headcount.stores.sql.mysql_line import MySQLLine
+from headcount.stores.sql.server import INTERVAL, ServerStore
+from headcount.stores.sql.statements import migrations, statements
+from headcount.stores.url import Url
+
+PROMISES = Guarantees(
+    scope="network",
+    expiry="ticks",
+    deltas=True,
+    stall_safe=True,
+    exclusive=True,
+    durable=True,
+    advisory_failover=True,
+    max_capabilities=65_536,
+    precision=0.0,
+    recheck=None,
+)
+
+SCHEMA = "mysql/schema"
+
+OLDEST = {"MariaDB": (10, 6, 0), "MySQL": (8, 0, 1)}
+
+POLL = 0.5
+"""Seconds between looks when nothing happens."""
+
+TLS = ("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key")
+
+NAMESPACE = re.compile(r"[a-z0-9_-]{1,40}")
+"""Some servers do not tell upper from lower case in the names of tables; and 64 letters is all they take."""
+
+_TABLE = re.compile(r"\bhc\.(\w+)")
+
+
+class MySQLStore(ServerStore[MySQLLine]):
+    """One client of a store in MySQL or MariaDB.
+
+    `interval`       seconds between ticks; decided when the store is made, and the same for all ever after
+    `timeout`        seconds for which a call waits for the server, from 0.1 to 60
+    `poll`           seconds between looks for changes when nothing happens
+    `password_file`  a file with the password in its first line
+    `ssl_mode`       disabled, preferred, required, verify_ca or verify_identity
+    `ssl_ca`, `ssl_cert`, `ssl_key`   files; with ssl_ca, ssl_mode is verify_ca unless it says more
+    """
+
+    options: Mapping[str, type] = {
+        "interval": float,
+        "timeout": float,
+        "poll": float,
+        "password_file": str,
+        **dict.fromkeys(TLS, str),
+    }
+    guarantees = PROMISES
+
+    def __init__(
+        self,
+        url: Url,
+        *,
+        namespace: str = "default",
+        interval: Seconds | None = None,
+        timeout: Seconds = 5.0,
+        poll: Seconds = POLL,
+        password_file: str | None = None,
+        **tls: str,
+    ) -> None:
+        for name, value, least, most in (("timeout", timeout, 0.1, 60), ("poll", poll, LEAST, 60)):
+            if not least <= value <= most:
+                raise ConfigError(
+                    f"{url.safe}: the option {name!r} goes from {least:g} to {most:g}, not {value:g}"
+                )
+        if not NAMESPACE.fullmatch(namespace):
+            raise ConfigError(
+                f"the namespace {namespace!r} cannot be part of a table's name: small letters, digits, _ and "
+                "-, 40 at most"
+            )
+        if password_file is not None and url.password is not None:
+            raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
+        if not url.path.strip("/"):
+            raise ConfigError(f"{url.safe}: after the host comes the name of a database")
+        self._prefix = "headcount_" if namespace == "default" else f"headcount_{namespace}_"
+        self._poll = poll
+        self._password_file = password_file
+        self._given = url.password or ""
+        address = url.safe.partition("?")[0]
+        connect = Connector(url, address, timeout=timeout, password=self._password, tls=tls)
+        texts = {name: self._named(text) for name, text in statements("mysql/store").items()}
+
+        def make_line(settle: Callable[[MySQLLine], None]) -> MySQLLine:
+            return MySQLLine(connect, texts, address, settle, named=self._named, timeout=timeout)
+
+        super().__init__(address, make_line, migrations(SCHEMA), interval=interval)
+
+    @classmethod
+    def from_url(cls, url: Url, namespace: str, options: Mapping[str, Any]) -> MySQLStore:
+        """The store at a URL as SQLAlchemy spells it."""
+        if url.path.strip("/").count("/"):
+            raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
+        return cls(url, namespace=namespace, **options)
+
+    def schema_sql(self) -> str:
+        """All that makes the tables of this namespace, as one text. The first client that connects sees that
+        the register belongs to no history yet, and begins one."""
+        made = [f"-- {one.number:04} {one.name}\n\n{one.sql}" for one in migrations(SCHEMA)]
+        newest, interval = migrations(SCHEMA)[-1].number, self._interval or INTERVAL
+        made.append(
+            "INSERT INTO hc.meta (only_row, version, needs, history, epoch, floor)\n"
+            f"VALUES (1, {newest}, 1, '', 0, 0);\n"
+            "INSERT INTO hc.clock (only_row, epoch, number, tick_interval, ticker, standbys, ticked_at, "
+            f"released_until)\nVALUES (1, 0, 1, {interval:g}, '', '[]', 0, -1);\n"
+        )
+        return self._named("\n".join(made))
+
+    def _named(self, text: str) -> str:
+        """The SQL with the names of the tables in it."""
+        text = text.replace("{clock}", literal(f"{self._prefix}clock"))
+        return _TABLE.sub(rf"`{self._prefix}\1`", text)
+
+    def _password(self) -> str:
+        """Read each time, so that it can be changed while we run."""
+        if self._password_file is None:
+            return self._given
+        try:
+            return Path(self._password_file).read_text().splitlines()[0]
+        except (OSError, UnicodeDecodeError, IndexError) as exc:
+            raise ConfigError(
+                f"password_file={self._password_file}: no password can be read there: {exc}"
+            ) from exc
+
+    def identity(self, line: MySQLLine) -> str:
+        """MySQL's server_uuid is of its data. MariaDB has no such thing: its server_uid is of the machine and
+        the port; and no two servers that replicate have the same server_id. A cluster is one."""
+        told = line.variables
+        kind = "MariaDB" if "MariaDB" in told["version"] else "MySQL"
+        version = tuple(int(part) for part in re.findall(r"\d+", told["version"])[:3])
+        if version < OLDEST[kind]:
+            oldest = ".".join(map(str, OLDEST[kind]))
+            raise NotPromised(f"{self.address} is {kind} {told['version']}: it takes {oldest} or later")
+        if told.get("wsrep_on") == "ON":
+            return f"cluster {told.get('wsrep_cluster_state_uuid')}"
+        if "server_uuid" in told:
+            return told["server_uuid"]
+        where = told.get("server_uid") or f"{told['hostname']}:{told['port']}{told['datadir']}"
+        return f"{told['server_id']} {where}"[:500]
+
+    # ── what is MySQL's own ──
+
+    def beat_some(
+        self, line: MySQLLine, sessions: Sequence[SessionId]
+    ) -> tuple[dict[SessionId, int], Tick | None]:
+        if len(sessions) == 1:
+            clock, taken = line.results("beat_one", time.time(), sessions[0])
+            if not taken.affected or not clock.rows:
+                return {}, None
+            return {sessions[0]: taken.given}, Clock(*clock.rows[0]).tick
+        _, taken = line.results("beat_many", time.time(), sorted(sessions))
+        if taken.affected < len(sessions):
+            return dict(line.ask("beating", sorted(sessions))), None
+        noticed: dict[SessionId, int] = dict(line.ask("noticed", sorted(sessions))) if taken.given else {}
+        return dict.fromkeys(sessions, 0) | noticed, None
+
+    def doorbell(self) -> MySQLDoorbell:
+        return MySQLDoorbell(self.lines, self._poll)
