@@ -163,11 +163,11 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
             given["target_session_attrs"] = "read-write"
         if not self._pooled:
             # Whoever gave up does not go on waiting in the server; whoever was stopped in the middle of a
-            # transaction does not keep its locks.
+            # transaction does not keep its locks. And nothing that we ask is worth being compiled.
             limit = round(self._timeout * 1000)
             given["options"] = (
                 f"-c lock_timeout={round(limit * 0.8)} -c statement_timeout={max(limit, 60_000)} "
-                f"-c idle_in_transaction_session_timeout={2 * limit}"
+                f"-c idle_in_transaction_session_timeout={2 * limit} -c jit=off"
             )
         return {name: value for name, value in given.items() if value is not None}
 
