@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from headcount.model import Remark
-from tests.processes.crowd import Crowd
-from tests.processes.places import PROGRAMS, SERVERS, new_server
-from tests.processes.town import Town
+from tests.processes.crowd import SOON, Crowd
+from tests.processes.places import PROGRAMS, SERVERS, new_server, on_every_server
+from tests.processes.town import Town, until
 from tests.servers import fixtures
+from tests.servers.base import USER
 from tests.servers.postgresql import PostgreSQL
 
 if TYPE_CHECKING:
     from tests.processes.places import SqlServer
 
 CROWD = 50
+FENCED = 8
+"""So many of the crowd the guard lets go in a window: 15 % of them, and of those who are back by then."""
 TTL = 2.0
 
 TIMEOUT = 1.0
@@ -123,3 +126,80 @@ def beats_locked(storm: Storm) -> Iterator[None]:
             cursor.execute("SELECT session FROM headcount_beats FOR UPDATE")
         yield
         cursor.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize(
+    ("ttl", "seconds", "most"),
+    [pytest.param(4.0, 1.0, 0, id="shortly"), pytest.param(2.0, 4.0, FENCED, id="for-two-ttls")],
+)
+@on_every_server
+def test_a_server_that_takes_no_more_connections_costs_no_more_than_the_guard_allows(
+    own_server: Callable[..., SqlServer],
+    build: Callable[..., Town],
+    ttl: float,
+    seconds: float,
+    most: int,
+) -> None:
+    """Half of a crowd has to connect again, and the server lets nobody in. Before a ttl is over,
+    nobody is down. After it half of the members look dead while the other half is well; of these the guard
+    lets a few go, as it says, and they come back by themselves; all others are the same lives as before."""
+    server = own_server()
+    database = server.fresh_database()
+    town = build(server.url(database, timeout=TIMEOUT))
+    crowd = Crowd(town, CROWD, ttl=ttl, watch=False)
+    theirs = connections(server, database)[-CROWD // 2 :]
+    eye = town.start("eye").joined()
+    for _ in range(2):
+        crowd.all_beat(time.time())
+    since = eye.heard
+    with saturated(server, theirs):
+        time.sleep(seconds)  # how long they cannot connect is the point
+        released = time.time()
+    crowd.all_beat(released)
+
+    def all_up() -> bool:
+        return {row.state.value for row in crowd.rows().values()} == {"up"}
+
+    until(all_up, crowd.rows, SOON)
+    lost = {name for name, row in crowd.rows().items() if row.incarnation != crowd.lives[name]}
+    assert len(lost) <= most
+    assert {change["member"] for change in eye.said("change", since, kind="down")} <= lost
+
+
+def connections(server: SqlServer, database: str) -> list[int]:
+    """The numbers of all connections of Headcount, the oldest first."""
+    found: Iterable[tuple[object, ...]]
+    if isinstance(server, PostgreSQL):
+        found = server.ask(
+            "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name = 'headcount' "
+            "ORDER BY backend_start",
+            database,
+        )
+    else:
+        found = server.ask(
+            "SELECT id FROM information_schema.processlist WHERE db = %s AND user = %s ORDER BY id",
+            *(database, USER),
+        )
+    return [int(str(number)) for (number,) in found]
+
+
+@contextlib.contextmanager
+def saturated(server: SqlServer, victims: list[int]) -> Iterator[None]:
+    """Nobody is let in any more, as if all connections were taken; and the victims are thrown out."""
+    if isinstance(server, PostgreSQL):
+        shut, end, open_ = (
+            "ALTER ROLE headcount CONNECTION LIMIT 0",
+            "SELECT pg_terminate_backend({})",
+            "ALTER ROLE headcount CONNECTION LIMIT -1",
+        )
+    else:
+        shut, end, open_ = (
+            "SET GLOBAL max_connections = 10",
+            "KILL CONNECTION {}",
+            "SET GLOBAL max_connections = 200",
+        )
+    with server.admin() as admin, admin.cursor() as cursor:
+        for statement in (shut, *(end.format(victim) for victim in victims)):
+            cursor.execute(statement)
+        yield
+        cursor.execute(open_)
