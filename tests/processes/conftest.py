@@ -33,8 +33,14 @@ def fresh_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
 @pytest.fixture
 def own_server(request: pytest.FixtureRequest) -> Callable[..., SqlServer]:
     """A function that starts a server of this test's own, of the kind that is the parameter."""
-    found: Callable[..., SqlServer] = request.getfixturevalue(f"own_{PROGRAMS[request.param]}")
-    return found
+    start: Callable[..., SqlServer] = request.getfixturevalue(f"own_{PROGRAMS[request.param]}")
+
+    def own(*, replicated: bool = False, **settings: object) -> SqlServer:
+        if replicated and request.param != "postgresql":  # which always is
+            settings["replicated"] = True
+        return start(**settings)
+
+    return own
 
 
 @pytest.fixture

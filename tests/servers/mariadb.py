@@ -194,6 +194,10 @@ class MariaDB(Server):
         if self.ask("SELECT MASTER_GTID_WAIT(%s, %s)", goal, within) != ((0,),):
             raise ServerError(f"the replica has not caught up within {within:.0f} s:\n{self.last_words()}")
 
+    def stop_following(self) -> None:
+        """From here on this replica hears nothing of its primary, as if the network between them were cut."""
+        self.ask("STOP SLAVE")
+
     def promote(self) -> None:
         """Make this replica a primary; returns when it takes writes."""
         assert self.primary is not None, "this server is no replica"

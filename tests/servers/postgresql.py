@@ -221,6 +221,17 @@ class PostgreSQL(Server):
 
         self._wait(there, "has not caught up", within)
 
+    def stop_following(self) -> None:
+        """From here on this standby hears nothing of its primary, as if the network between them were cut."""
+        with self.admin() as con:
+            con.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            con.execute("SELECT pg_reload_conf()")
+        self._wait(
+            lambda: self.ask("SELECT count(*) FROM pg_stat_wal_receiver") == [(0,)],
+            "does not stop following",
+            STARTING_S,
+        )
+
     def promote(self) -> None:
         """Make this standby a primary; returns when it takes writes."""
         assert self.primary is not None, "this server is no standby"
