@@ -3,8 +3,9 @@
     python -m tests.processes.member '{"url": "sqlite:///…", "member_id": "ann", "ttl": 1.0, "lead": true}'
 
 It joins, tells the changes of the group, leads when it is its turn if it was told to, and ends with a proper
-goodbye on SIGTERM. `crowd`: so many processes at once, forked before any of them has connected. Times
-are of CLOCK_BOOTTIME, which all processes of a host share.
+goodbye on SIGTERM; on SIGUSR1 it publishes the next number. `groups`: it joins these too. `crowd`: so many
+processes at once, forked before any of them has connected. Times are of CLOCK_BOOTTIME, which all processes
+of a host share.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main() -> None:
         import eventlet
 
         eventlet.monkey_patch()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     if config.get("crowd"):
         headcount.stores.make(config["url"])  # fifty that load its client library take long
     for n in range(config.pop("crowd", 0)):
@@ -69,11 +70,17 @@ def be(config: dict[str, Any]) -> None:
         group.view()
     if config.get("lead"):
         threading.Thread(target=lead, args=(group, config), daemon=True).start()
+    for name in config.get("groups", ()):
+        coordinator.join_group(name, b"0", create=True)
     health = coordinator.health()
     say("joined", member=config["member_id"], session=health["session"], incarnation=health["incarnations"])
     if config.get("loop") == "eventlet":
         busy(config["busy"], group)
-    signal.sigwait({signal.SIGTERM})
+    published = 0
+    while signal.sigwait({signal.SIGTERM, signal.SIGUSR1}) == signal.SIGUSR1:
+        published += 1
+        coordinator.update_capabilities(b"%d" % published)
+        say("published", number=published)
     coordinator.close()
     say("closed")
 

@@ -6,6 +6,7 @@ kills, freezes or steers its server takes one of its own (`own_server`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -33,6 +34,23 @@ def new_server(kind: str, **settings: object) -> SqlServer:
     make: Any = PostgreSQL if kind == "postgresql" else MariaDB
     made: SqlServer = make(**settings)
     return made
+
+
+def connections(server: Any, database: str) -> list[int]:
+    """The numbers of all connections of Headcount, the oldest first."""
+    found: Iterable[tuple[object, ...]]
+    if server.scheme == "postgresql":
+        found = server.ask(
+            "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name = 'headcount' "
+            "ORDER BY backend_start",
+            database,
+        )
+    else:
+        found = server.ask(
+            "SELECT id FROM information_schema.processlist WHERE db = %s AND user = %s ORDER BY id",
+            *(database, "headcount"),
+        )
+    return [int(str(number)) for (number,) in found]
 
 
 on_every_store = pytest.mark.parametrize("town", STORES, indirect=True)

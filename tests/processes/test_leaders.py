@@ -9,15 +9,9 @@ from pathlib import Path
 
 from tests.processes import sink
 from tests.processes.places import on_every_store
-from tests.processes.town import TTL, Process, Town, down_within, faults_of_trust, trust, until
+from tests.processes.town import TTL, Town, down_within, faults_of_trust, leader, trust, until
 
 SOON = 10.0
-
-
-def leader(people: list[Process]) -> Process:
-    """Who said last that it is trusted to lead."""
-    told = [(process.said("trusted")[-1]["at"], process) for process in people if process.said("trusted")]
-    return max(told, key=lambda one: one[0])[1]
 
 
 @on_every_store

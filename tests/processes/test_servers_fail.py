@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from headcount.model import Remark
 from tests.processes.crowd import SOON, Crowd
-from tests.processes.places import PROGRAMS, SERVERS, new_server, on_every_server
+from tests.processes.places import PROGRAMS, SERVERS, connections, new_server, on_every_server
 from tests.processes.town import Town, until
 from tests.servers import fixtures
-from tests.servers.base import USER
 from tests.servers.postgresql import PostgreSQL
 
 if TYPE_CHECKING:
@@ -164,23 +163,6 @@ def test_a_server_that_takes_no_more_connections_costs_no_more_than_the_guard_al
     lost = {name for name, row in crowd.rows().items() if row.incarnation != crowd.lives[name]}
     assert len(lost) <= most
     assert {change["member"] for change in eye.said("change", since, kind="down")} <= lost
-
-
-def connections(server: SqlServer, database: str) -> list[int]:
-    """The numbers of all connections of Headcount, the oldest first."""
-    found: Iterable[tuple[object, ...]]
-    if isinstance(server, PostgreSQL):
-        found = server.ask(
-            "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name = 'headcount' "
-            "ORDER BY backend_start",
-            database,
-        )
-    else:
-        found = server.ask(
-            "SELECT id FROM information_schema.processlist WHERE db = %s AND user = %s ORDER BY id",
-            *(database, USER),
-        )
-    return [int(str(number)) for (number,) in found]
 
 
 @contextlib.contextmanager

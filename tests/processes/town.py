@@ -207,6 +207,12 @@ class Town:
         self.store.close()
 
 
+def leader(people: list[Process]) -> Process:
+    """Who said last that it is trusted to lead."""
+    told = [(process.said("trusted")[-1]["at"], process) for process in people if process.said("trusted")]
+    return max(told, key=lambda one: one[0])[1]
+
+
 def trust(processes: list[Process]) -> list[tuple[int, float, float, str]]:
     """Of each token, when it was trusted and by whom: (token, first, last, name), by time."""
     longest: dict[tuple[str, int], tuple[int, float, float, str]] = {}
