@@ -8,11 +8,14 @@ starts; and whoever waits for it in a green thread waits without blocking the ot
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import select as _select
 import sys
 import threading as _threading
 import time
 from typing import Any, Protocol
+
+_SSL = "headcount._unpatched_ssl"
 
 
 class Waitable(Protocol):
@@ -26,10 +29,32 @@ def threading() -> Any:
     return patcher.original("threading") if patcher is not None else _threading
 
 
-def module(name: str) -> Any:
-    """A module of the standard library, unpatched."""
+def socket() -> Any:
+    """The module `socket`, unpatched."""
     patcher = sys.modules.get("eventlet.patcher")
-    return patcher.original(name) if patcher is not None else importlib.import_module(name)
+    return patcher.original("socket") if patcher is not None else importlib.import_module("socket")
+
+
+def ssl() -> Any:
+    """The module `ssl`, unpatched: made anew, on sockets that are unpatched too, which eventlet's own
+    `original` leaves out."""
+    if "eventlet.patcher" not in sys.modules:
+        return importlib.import_module("ssl")
+    if _SSL not in sys.modules:
+        spec = importlib.util.spec_from_file_location(_SSL, importlib.import_module("ssl").__file__)
+        assert spec is not None
+        assert spec.loader is not None
+        patched, plain = sys.modules["socket"], socket()
+        made = sys.modules[_SSL] = importlib.util.module_from_spec(spec)
+        sys.modules["socket"] = plain
+        try:
+            spec.loader.exec_module(made)
+        except BaseException:
+            del sys.modules[_SSL]
+            raise
+        finally:
+            sys.modules["socket"] = patched
+    return sys.modules[_SSL]
 
 
 def poll() -> Any:

@@ -24,7 +24,6 @@ __all__ = ["Driver", "Url", "make", "parse"]
 GROUP = "headcount.stores"
 
 BUILT_IN = {
-    "mariadb": "headcount.stores.sql.mysql:MySQLStore",
     "memory": "headcount.stores.memory:MemoryStore",
     "mysql": "headcount.stores.sql.mysql:MySQLStore",
     "postgresql": "headcount.stores.sql.postgresql:PostgreSQLStore",

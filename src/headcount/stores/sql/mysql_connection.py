@@ -172,7 +172,7 @@ class Connector:
     def _connected(self, host: str, port: int, share: float) -> MySQLConnection:
         con = self._made(host, port, share)
         try:
-            sock = native.module("socket").create_connection((host, port), timeout=share)
+            sock = native.socket().create_connection((host, port), timeout=share)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             con.fd = sock.fileno()  # which stays the same below TLS
@@ -218,7 +218,7 @@ class Connector:
         return con
 
     def _context(self) -> Any:
-        ssl = native.module("ssl")
+        ssl = native.ssl()
         try:
             context = ssl.create_default_context(cafile=self._tls.get("ssl_ca"))
             if "ssl_cert" in self._tls:

@@ -6,6 +6,8 @@
 -- · Several statements under one name go out together; asked for rows, the last one that has any answers.
 -- · At READ COMMITTED, what INSERT … SELECT and the UPDATE of one table read is not locked. What a DELETE with
 --   a subquery, or an UPDATE of a join, reads is: such are not here.
+-- · Whoever locks sessions comes by the primary key: by the index of the fenced ones, it would lock an entry
+--   there first, and then the row; and whoever fences does so the other way round.
 -- · A DELETE waits for each row that it looks at, not only for those that it finds. So keys lead it to them.
 
 -- ── which store this is ──
@@ -291,10 +293,10 @@ ON DUPLICATE KEY UPDATE id = id
 -- Not to be fenced until the transaction is over. A shared lock would do, but then the commit may want to
 -- write the session too (note_rows), and two that share a lock and want more of it wait for each other.
 -- name: alive
-SELECT id FROM hc.sessions WHERE id = %s AND fenced_at IS NULL FOR UPDATE
+SELECT id FROM hc.sessions FORCE INDEX (PRIMARY) WHERE id = %s AND fenced_at IS NULL FOR UPDATE
 
 -- name: alive_of
-SELECT id FROM hc.sessions WHERE id IN %s AND fenced_at IS NULL ORDER BY id FOR UPDATE
+SELECT id FROM hc.sessions FORCE INDEX (PRIMARY) WHERE id IN %s AND fenced_at IS NULL ORDER BY id FOR UPDATE
 
 -- name: note_rows
 UPDATE hc.sessions SET had_rows = 1 WHERE id = %s AND had_rows = 0
@@ -309,16 +311,16 @@ WHERE s.id = %(1)s AND s.fenced_at IS NULL
 ON DUPLICATE KEY UPDATE notice = VALUES(notice)
 
 -- name: lock_session
-SELECT id FROM hc.sessions WHERE id = %s FOR UPDATE
+SELECT id FROM hc.sessions FORCE INDEX (PRIMARY) WHERE id = %s FOR UPDATE
 
 -- name: sessions_locked
-SELECT id FROM hc.sessions WHERE id IN %s AND fenced_at IS NULL ORDER BY id FOR UPDATE
+SELECT id FROM hc.sessions FORCE INDEX (PRIMARY) WHERE id IN %s AND fenced_at IS NULL ORDER BY id FOR UPDATE
 
 -- name: fence_sessions
-UPDATE hc.sessions SET fenced_epoch = %s, fenced_at = %s WHERE id IN %s
+UPDATE hc.sessions FORCE INDEX (PRIMARY) SET fenced_epoch = %s, fenced_at = %s WHERE id IN %s
 
 -- name: fence_beats
-UPDATE hc.beats SET fenced = 1 WHERE session IN %s
+UPDATE hc.beats FORCE INDEX (PRIMARY) SET fenced = 1 WHERE session IN %s
 
 -- A session that said goodbye itself is none that expired.
 -- name: retire_session
@@ -428,7 +430,7 @@ FROM hc.clock c, hc.meta m
 SELECT b.session, s.had_rows
 FROM (SELECT session FROM hc.beats WHERE deadline <= %(1)s AND fenced = 0 LIMIT 100000) late
 STRAIGHT_JOIN hc.beats b ON b.session = late.session
-STRAIGHT_JOIN hc.sessions s ON s.id = b.session
+STRAIGHT_JOIN hc.sessions s FORCE INDEX (PRIMARY) ON s.id = b.session
 WHERE b.deadline <= %(1)s AND b.fenced = 0 AND s.fenced_at IS NULL
 ORDER BY b.deadline, b.session FOR UPDATE SKIP LOCKED
 
@@ -469,7 +471,8 @@ ORDER BY `key`
 
 -- Of these, the ones that are overdue still, with a lock under which no beat passes.
 -- name: still_overdue
-SELECT session FROM hc.beats WHERE session IN %s AND deadline <= %s AND fenced = 0 ORDER BY session FOR UPDATE
+SELECT session FROM hc.beats FORCE INDEX (PRIMARY)
+WHERE session IN %s AND deadline <= %s AND fenced = 0 ORDER BY session FOR UPDATE
 
 -- name: claims_due
 SELECT DISTINCT g.name FROM hc.claims c JOIN hc.groups g ON g.id = c.group_id
@@ -495,7 +498,7 @@ SELECT id FROM hc.sessions s WHERE fenced_at IS NOT NULL AND (fenced_epoch <> %s
 ORDER BY id
 
 -- name: forget_sessions
-DELETE FROM hc.sessions WHERE id IN %s AND fenced_at IS NOT NULL
+DELETE FROM hc.sessions WHERE id IN %s AND coalesce(fenced_at, -1) >= 0
 
 -- name: forget_beats
 DELETE FROM hc.beats WHERE session IN %s
