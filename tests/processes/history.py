@@ -89,6 +89,28 @@ def commit_of(
     )
 
 
+def commit_seen(who: str, began: float, ended: float, before: Shown, seen: Snapshot) -> Commit:
+    """A commit of which no answer has come, as it is found in the register: among the rows of one writer, and
+    its own mark, which every commit of it writes last. `before`: what is known to have been shown there."""
+    now = {row.key: shown(row) for row in seen.rows}
+    rows = {key: value for key, value in now.items() if value != before.get(key)}
+    forgot = tuple(key for key in before if key not in now)
+    (mark,) = seen.marks
+    return Commit(
+        who=who,
+        began=began,
+        ended=ended,
+        revision=mark.revision,
+        wrote=len(rows) + len(forgot) + 1,
+        rows=rows,
+        marks={mark.member_id: mark.disabled},
+        forgot=forgot,
+        tokens=tuple(
+            value[-1] for key, value in rows.items() if value[-1] not in (0, before.get(key, [0])[-1])
+        ),
+    )
+
+
 def read_of(who: str, began: float, ended: float, answer: Snapshot | Delta) -> Read:
     delta = isinstance(answer, Delta)
     return Read(

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -26,6 +28,8 @@ STEPS = 10
 """More COMMITs than pass while somebody joins, is served for a while, and leaves."""
 
 WORDS = 60
+WAITS = 1.0
+"""Seconds that a store waits for its server."""
 
 Lay = Callable[[Callable[[int], Cut]], Wire]
 
@@ -71,6 +75,33 @@ def test_a_commit_that_is_cut_off_makes_nobody_join_or_leave_twice(town: Town, l
     assert [wire.cuts for wire in wires.values()] == [[way]] * STEPS, "some were not cut off"
 
 
+@on_shared_servers
+def test_who_is_lost_in_the_middle_of_a_commit_keeps_no_locks(town: Town, lay: Lay) -> None:
+    """A machine loses its power, or is stopped, when half of what it wants has reached the server. The others
+    commit before they have waited for long, and nothing of it is there."""
+    town.store.create_group("workers")
+    wire = lay(lambda number: "lost")
+    lost, other = (stores.make(url, options={"timeout": WAITS}) for url in (wire.url, town.url))
+    with pytest.raises(OutcomeUnknown):
+        lost.commit("workers", [published("lost")])
+    began = time.monotonic()
+    while True:
+        with suppress(StoreUnavailable, OutcomeUnknown):
+            if isinstance(other.commit("workers", [published("other")]), Committed):
+                break
+        assert time.monotonic() - began < 4 * WAITS
+    assert [row.key for row in town.snapshot().rows] == ["other"]
+    for store in (lost, other):
+        store.close()
+
+
+def published(key: str) -> Enter:
+    """A row of nobody."""
+    return Enter(
+        key=key, member_id=key, seen=0, session="", instance="", host="", ttl=0, capabilities=b"", stand=False
+    )  # fmt: skip
+
+
 def at_once(do: Callable[[Coordinator], object], people: Collection[Coordinator]) -> None:
     with ThreadPoolExecutor(len(people)) as threads:
         list(threads.map(do, people))
@@ -88,11 +119,7 @@ def test_what_is_told_of_a_commit_is_so(town: Town, lay: Lay) -> None:
     ways: tuple[Cut, ...] = ("before", "after")
     wire = lay(lambda number: chance.choice(ways) if number % 5 == 0 else None)
     town.store.create_group("workers")
-    plan = Enter(
-        key="plan", member_id="plan", seen=0, session="", instance="", host="", ttl=0, capabilities=b"",
-        stand=False,
-    )  # fmt: skip
-    assert isinstance(town.store.commit("workers", [plan]), Committed)
+    assert isinstance(town.store.commit("workers", [published("plan")]), Committed)
     answers: dict[str, str] = {}
     faults: list[BaseException] = []
 

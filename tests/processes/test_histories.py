@@ -4,22 +4,33 @@ together. The judge itself is shown histories that are wrong in one place each."
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pymysql
 import pytest
 
 from headcount import stores
 from headcount.model import Snapshot
 from headcount.stores.base import Store
-from tests.processes.history import Commit, Read, Record, judge, load
-from tests.processes.places import on_every_store
-from tests.processes.town import ROOT, Town
-from tests.processes.writer import GROUP, Writer
+from tests.processes.history import Commit, Read, Record, commit_seen, judge, load
+from tests.processes.member import now
+from tests.processes.places import connections, on_every_server, on_every_store
+from tests.processes.town import ROOT, Town, until
+from tests.processes.writer import GROUP, Writer, look
+from tests.servers.mariadb import MariaDB
+from tests.servers.postgresql import PostgreSQL
+
+if TYPE_CHECKING:
+    from tests.processes.places import SqlServer
 
 WRITERS, OPERATIONS = 5, 400
 
@@ -32,19 +43,16 @@ def founded(store: Store) -> int:
     return found.revision
 
 
-@on_every_store
-@pytest.mark.parametrize("seed", [1, 2])
-def test_what_processes_record_fits_together(town: Town, tmp_path: Path, seed: int) -> None:
-    """Revisions follow real time without a gap, every read is the register at one revision, and tokens grow,
-    whichever way five processes get into each other's way."""
-    start = founded(town.store)
-    files = [tmp_path / f"{n}.jsonl" for n in range(WRITERS)]
+@contextmanager
+def writers(
+    town: Town, seed: int, operations: int, files: list[Path]
+) -> Iterator[list[subprocess.Popen[bytes]]]:
     path = os.pathsep.join([*sys.path, os.environ.get("PYTHONPATH", "")])
     running = [
         subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.processes.writer"),
-                *(town.url, f"w{n}", str(seed * 100 + n), str(OPERATIONS), str(file)),
+                *(town.url, f"w{n}", str(seed * 100 + n), str(operations), str(file)),
             ],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": path},
@@ -52,11 +60,22 @@ def test_what_processes_record_fits_together(town: Town, tmp_path: Path, seed: i
         for n, file in enumerate(files)
     ]
     try:
-        assert [process.wait(90) for process in running] == [0] * WRITERS
+        yield running
     finally:
         for process in running:
             process.kill()
             process.wait()
+
+
+@on_every_store
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_processes_record_fits_together(town: Town, tmp_path: Path, seed: int) -> None:
+    """Revisions follow real time without a gap, every read is the register at one revision, and tokens grow,
+    whichever way five processes get into each other's way."""
+    start = founded(town.store)
+    files = [tmp_path / f"{n}.jsonl" for n in range(WRITERS)]
+    with writers(town, seed, OPERATIONS, files) as running:
+        assert [process.wait(90) for process in running] == [0] * WRITERS
     records = load(files)
     commits = [r for r in records if isinstance(r, Commit)]
     deltas = [r for r in records if isinstance(r, Read) and r.after is not None]
@@ -64,6 +83,80 @@ def test_what_processes_record_fits_together(town: Town, tmp_path: Path, seed: i
     assert len(deltas) > WRITERS * OPERATIONS / 10
     assert overlapping(commits), "they were never in each other's way, so this shows nothing"
     assert judge(records, start=start, first=start) == []
+
+
+@on_every_server
+def test_what_is_recorded_fits_together_whatever_happens_to_the_server(
+    own_server: Callable[..., SqlServer], build: Callable[..., Town], tmp_path: Path
+) -> None:
+    """Writers are stopped and killed; their server is frozen, killed, restarted. What was answered is there,
+    in its place; what was not is there once or not at all, and all see it the same way."""
+    server = own_server()
+    database = server.fresh_database()
+    town = build(server.url(database))
+    start = founded(town.store)
+    files = [tmp_path / f"{n}.jsonl" for n in range(WRITERS)]
+    with writers(town, 3, 0, files) as running:
+        until(lambda: all(lines(file) > 20 for file in files), lambda: [lines(f) for f in files], 30)
+
+        def all_go_on(them: list[int]) -> None:
+            before = [lines(files[n]) for n in them]
+            until(
+                lambda: all(lines(files[n]) > was + 30 for n, was in zip(them, before, strict=True)),
+                lambda: [lines(file) for file in files],
+                30,
+            )
+
+        running[0].send_signal(signal.SIGSTOP)
+        running[1].kill()
+        all_go_on([2, 3, 4])
+        running[0].send_signal(signal.SIGCONT)
+        server.freeze()
+        time.sleep(1.5)  # longer than they wait for an answer
+        server.thaw()
+        for trouble in (
+            lambda: (server.kill(), server.start()),
+            server.restart,
+            lambda: end_connections(server, database),
+        ):
+            all_go_on([0, 2, 3, 4])
+            trouble()
+        all_go_on([0, 2, 3, 4])
+        for process in running:
+            process.terminate()
+        assert [process.wait(30) for process in running] == [0, -signal.SIGKILL, 0, 0, 0]
+    records = load(files)
+    records += last_of_the_killed(town.store, "w1", load(files[1:2]))
+    assert len([r for r in records if isinstance(r, Commit)]) > 100
+    assert judge(records, start=start, first=start) == []
+
+
+def lines(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def end_connections(server: SqlServer, database: str) -> None:
+    """By SIGKILL, where connections have processes, and with one of them all."""
+    if isinstance(server, PostgreSQL):
+        server.kill_backend(connections(server, database)[-1])
+    elif isinstance(server, MariaDB):
+        for number in connections(server, database):
+            with suppress(pymysql.err.OperationalError):
+                server.kill_connection(number)
+
+
+def last_of_the_killed(store: Store, name: str, records: list[Record]) -> list[Record]:
+    """The commit that a writer made of which it could not record the answer, if there is one."""
+    known: dict[str, list[object]] = {}
+    newest = 0
+    for record in records:
+        if isinstance(record, Commit):
+            newest = record.revision
+            known = {key: value for key, value in (known | record.rows).items() if key not in record.forgot}
+    seen = look(store, name, [f"{name}-{n}" for n in range(2)])
+    if not seen.marks or seen.marks[0].revision == newest:
+        return []
+    return [commit_seen(name, 0.0, now(), known, seen)]
 
 
 def overlapping(commits: list[Commit]) -> int:

@@ -2,8 +2,10 @@
 
     before    it does not reach the server, which rolls back
     after     the server carries it out, and its answer does not reach the client
+    lost      it does not reach the server, and nobody tells either of them: the client's machine, or the
+              network, is gone
 
-The client sees the same both times: a connection that ends while it waits for an answer.
+The client sees the same the first two times: a connection that ends while it waits for an answer.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Literal, Protocol
 from headcount import stores
 from tests.servers.base import HOST
 
-Cut = Literal["before", "after"] | None
+Cut = Literal["before", "after", "lost"] | None
 
 
 class Language(Protocol):
@@ -151,6 +153,8 @@ class Link:
                     cut = self.wire.passes() if commits else None
                     if cut == "before":
                         return self.end()
+                    if cut == "lost":
+                        return None
                     if cut == "after":
                         self.deaf.set()
                     self.server.sendall(message)

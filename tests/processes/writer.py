@@ -1,16 +1,22 @@
 """A process that writes to a register and reads it, by chance, and records every answer.
 
 python -m tests.processes.writer URL NAME SEED OPERATIONS FILE
+
+OPERATIONS 0: until SIGTERM, whatever happens to the server meanwhile (see `Survivor`).
 """
 
 from __future__ import annotations
 
+import itertools
 import random
+import signal
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 from headcount import stores
-from headcount.errors import StoreUnavailable
+from headcount.errors import OutcomeUnknown, StoreUnavailable
 from headcount.model import (
     Amend,
     Committed,
@@ -26,7 +32,7 @@ from headcount.model import (
     Write,
 )
 from headcount.stores.base import Store
-from tests.processes.history import Record, commit_of, line_of, read_of
+from tests.processes.history import Record, commit_of, commit_seen, line_of, read_of, shown
 from tests.processes.member import now
 
 GROUP = "workers"
@@ -110,16 +116,100 @@ class Writer:
         return Remark(member_id=ghost, seen=mark.revision if mark else 0, disabled=reason)
 
 
+class Survivor(Writer):
+    """Goes on when the server does, and finds out what became of its last commit.
+
+    Every commit of it ends with a mark that nobody else writes, and names the one that it saw before. So of
+    the commits that it is in doubt about only one can have been carried out, however late, and whether one
+    was can be read off the mark."""
+
+    def __init__(self, store: Store, name: str, seed: int) -> None:
+        super().__init__(store, name, seed)
+        self.ghost = f"ghost-{name}"
+        self.marked = 0
+        self.shown: dict[str, list[Any]] = {}
+        self.doubt: float | None = None
+        """When the first commit began of those that it is in doubt about."""
+
+    def step(self) -> Record | None:
+        try:
+            return super().step()
+        except (StoreUnavailable, OutcomeUnknown):
+            time.sleep(0.02)  # or it would ask a server that is down as fast as it can
+            return None
+
+    def remark(self) -> Write:
+        return Remark(member_id=self.ghost, seen=self.marked, disabled=self.chance.randbytes(4).hex())
+
+    def commit(self, key: str, writes: list[Write]) -> Record | None:
+        if not any(isinstance(write, Remark) for write in writes):
+            writes = [*writes, self.remark()]
+        began = now()
+        try:
+            outcome = self.store.commit(GROUP, writes, by=self.session.id)
+        except StoreUnavailable:
+            return None
+        except OutcomeUnknown:
+            self.doubt = self.doubt or began
+            return self.found_out()
+        if isinstance(outcome, Refused):
+            assert self.doubt is not None, f"{outcome}, though nobody else writes what {self.name} does"
+            return self.found_out()
+        assert isinstance(outcome, Committed)
+        old = self.shown.get(key, [0])[-1]
+        self.take(self.look())
+        self.doubt = None
+        return commit_of(self.name, began, now(), writes, outcome, old)
+
+    def found_out(self) -> Record | None:
+        """What came of that which it is in doubt about, if anything has by now."""
+        assert self.doubt is not None
+        seen = self.look()
+        if not seen.marks or seen.marks[0].revision == self.marked:
+            return None
+        record = commit_seen(self.name, self.doubt, now(), self.shown, seen)
+        self.take(seen)
+        self.doubt = None
+        return record
+
+    def look(self) -> Snapshot:
+        return look(self.store, self.name, list(self.rows))
+
+    def take(self, seen: Snapshot) -> None:
+        found = {row.key: row for row in seen.rows}
+        self.rows = {key: found.get(key) for key in self.rows}
+        self.shown = {key: shown(row) for key, row in found.items()}
+        self.marked = seen.marks[0].revision
+
+
+def look(store: Store, name: str, keys: list[str]) -> Snapshot:
+    """All that one survivor writes, asked for until it is answered."""
+    while True:
+        try:
+            found = store.read(GROUP, only=[*keys, f"ghost-{name}"])
+        except StoreUnavailable:
+            time.sleep(0.02)
+            continue
+        assert isinstance(found, Snapshot)
+        return found
+
+
 def main(url: str, name: str, seed: str, operations: str, file: str) -> None:
-    patience = "lock_timeout" if url.startswith("sqlite") else "timeout"
-    store = stores.make(url, options={patience: 10.0})
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
+    on_sqlite = url.startswith("sqlite")
+    patience = {"lock_timeout" if on_sqlite else "timeout": 10.0 if int(operations) else 1.0}
+    store = stores.make(url, options=patience)
     store.open()
-    writer = Writer(store, name, int(seed))
+    writer = Writer(store, name, int(seed)) if int(operations) else Survivor(store, name, int(seed))
     with Path(file).open("w") as out:
-        for _ in range(int(operations)):
+        for _ in range(int(operations)) if int(operations) else itertools.count():
+            if stop:
+                break
             record = writer.step()
             if record is not None:
                 out.write(line_of(record))
+                out.flush()  # we may be killed at any time
     store.close()
 
 

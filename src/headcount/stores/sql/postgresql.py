@@ -167,7 +167,7 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
             limit = round(self._timeout * 1000)
             given["options"] = (
                 f"-c lock_timeout={round(limit * 0.8)} -c statement_timeout={max(limit, 60_000)} "
-                f"-c idle_in_transaction_session_timeout={2 * limit} -c jit=off"
+                f"-c idle_in_transaction_session_timeout={limit} -c jit=off"
             )
         return {name: value for name, value in given.items() if value is not None}
 

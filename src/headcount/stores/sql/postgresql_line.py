@@ -25,6 +25,9 @@ from headcount.stores.sql.speaking import Found
 MAKING = 0x48636E74
 """The advisory lock of who makes or migrates a schema."""
 
+LOCKED = "55P03"
+"""Waiting for a lock took too long."""
+
 LONGEST_MAKING = 60.0
 """Seconds that making or migrating a schema may take."""
 
@@ -61,14 +64,14 @@ class Timed(psycopg.Connection[tuple[Any, ...]]):
 
 
 @contextmanager
-def _pipeline(con: Timed) -> Iterator[None]:
+def _pipeline(con: Timed) -> Iterator[psycopg.Pipeline]:
     """Statements that do not wait for each other. What goes wrong within is raised when the pipeline has been
     left: psycopg would log what goes wrong while it is left, too."""
     wrong: BaseException | None = None
     try:
-        with con.pipeline():
+        with con.pipeline() as pipeline:
             try:
-                yield
+                yield pipeline
             except BaseException as exc:  # noqa: BLE001 - raised below
                 wrong = exc
     except psycopg.Error as exc:
@@ -108,19 +111,33 @@ def _ready(found: Sequence[tuple[int, int]]) -> waiting.Ready:
 
 
 class PostgreSQLSql:
-    """One transaction, in pipeline mode: what is not asked back for goes along with what is."""
+    """One transaction, in pipeline mode: what is not asked back for goes along with what is.
 
-    __slots__ = ("_con", "_statements")
+    Whenever we wait for an answer, the server is told that more will come later (a sync). Else it would take
+    itself to be at work, waiting for the rest of what it is asked; no timeout counts that, and a client that
+    was stopped there would keep the locks of its transaction for as long as it likes."""
 
-    def __init__(self, con: Timed, statements: Mapping[str, str]) -> None:
+    __slots__ = ("_con", "_pipeline", "_statements")
+
+    def __init__(
+        self, con: Timed, statements: Mapping[str, str], pipeline: psycopg.Pipeline | None = None
+    ) -> None:
         self._con = con
         self._statements = statements
+        self._pipeline = pipeline
 
     def all(self, name: str, *values: Any) -> Found:
         return self.later(name, *values)()
 
     def later(self, name: str, *values: Any) -> Callable[[], Found]:
-        return self._con.execute(self._statements[name], _given(values)).fetchall
+        cursor = self._con.execute(self._statements[name], _given(values))
+
+        def fetch() -> Found:
+            if self._pipeline is not None and cursor.pgresult is None:
+                self._pipeline.sync()
+            return cursor.fetchall()
+
+        return fetch
 
     def run(self, name: str, *values: Any) -> None:
         self._con.execute(self._statements[name], _given(values))
@@ -218,10 +235,10 @@ class PostgreSQLLine:
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[PostgreSQLSql]:
         con = self.con()
-        sql = PostgreSQLSql(con, self._statements)
         committing = False
         try:
-            with _pipeline(con):
+            with _pipeline(con) as pipeline:
+                sql = PostgreSQLSql(con, self._statements, pipeline)
                 sql.run("begin")
                 sql.run("keep" if durable else "begin_volatile")
                 yield sql
@@ -236,9 +253,9 @@ class PostgreSQLLine:
     @contextmanager
     def reading(self) -> Iterator[PostgreSQLSql]:
         con = self.con()
-        sql = PostgreSQLSql(con, self._statements)
         try:
-            with _pipeline(con):
+            with _pipeline(con) as pipeline:
+                sql = PostgreSQLSql(con, self._statements, pipeline)
                 sql.run("begin_reading")
                 yield sql
                 sql.run("commit")
@@ -270,6 +287,9 @@ class PostgreSQLLine:
 
     def _failed(self, con: Timed, exc: psycopg.Error, *, committing: bool = False) -> HeadcountError:
         self._end(con)
+        if exc.sqlstate == LOCKED:
+            with suppress(HeadcountError):
+                self.ask("end_stopped", self._timeout / 2)
         if isinstance(exc, TimeIsUp) and not committing:
             return StoreUnavailable(f"{self._address} did not answer within {self._timeout:g} s")
         return translate(exc, self._address, committing=committing)

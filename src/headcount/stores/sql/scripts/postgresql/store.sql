@@ -60,6 +60,14 @@ BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
 -- name: commit
 COMMIT
 
+-- A client of ours that was stopped, or lost, in the middle of what it asks keeps its locks: the server waits for
+-- the rest, and no timeout of its own counts that. So whoever waited for a lock in vain ends it.
+-- name: end_stopped
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = 'headcount'
+  AND state = 'active' AND wait_event = 'ClientRead'
+  AND state_change < clock_timestamp() - make_interval(secs => %s)
+
 -- name: ring
 SELECT pg_notify(%s, %s)
 
