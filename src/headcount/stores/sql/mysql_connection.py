@@ -32,7 +32,7 @@ MODES = ("disabled", "preferred", "required", "verify_ca", "verify_identity")
 SETTINGS = """
 SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, time_zone = '+00:00',
     completion_type = 0, sql_safe_updates = 0, sql_select_limit = DEFAULT, sql_big_selects = 1,
-    innodb_lock_wait_timeout = {lock:d};
+    innodb_lock_wait_timeout = {lock:d}, lock_wait_timeout = {lock:d};
 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
 SHOW SESSION STATUS WHERE Variable_name IN ('Ssl_cipher', 'wsrep_cluster_state_uuid');
 SHOW SESSION VARIABLES WHERE Variable_name IN

@@ -73,6 +73,8 @@ class MySQLSql:
         return sorted(values)
 
     def commit(self) -> None:
+        if self._con.cut():  # better told now, when it is certain that nothing was written
+            raise pymysql.OperationalError(2006, "the server has closed the connection")
         self._add("commit", ())
         self.committing = True
         self.flush()
