@@ -70,7 +70,7 @@ def _beaten(run: Run, store: str) -> Iterator[tuple[str, Figure]]:
         one, many = RawBeats(run, batch).both()
     else:
         one, many = _on_a_server(raw := run.place(store).connect(), names)
-    few, often = run.size(50, 3), run.size(1000, 10)
+    few, often = run.size(50, 3), run.size(300 if store == "mysql" else 1000, 10)
 
     single = in_turns(lambda: client.beat(names[:1]), one, times=often, rounds=run.repeat)
     whole = in_turns(lambda: client.beat(names), many, times=few, rounds=run.repeat)
@@ -115,7 +115,7 @@ def _paid_by_the_server(run: Run, store: str) -> Iterator[tuple[str, Figure]]:
     with closing(client), closing(place.connect()) as raw:
         _on_a_server(raw, names)
         single = [_update(raw, name) for name in names]
-        paid = Paid(run, host, lambda: client.beat(names), _all(single), times=run.size(20, 3))
+        paid = Paid(run, host, lambda: client.beat(names), _all(single), times=run.size(5, 3), warm=2)
         yield f"server CPU of {batch:,} beats, one call; limit: one UPDATE each", paid.by_the_server(1e6)
     clients = [opened(place.url) for _ in range(processes)]
     raws = [place.connect() for _ in range(processes)]
@@ -132,8 +132,10 @@ def _paid_by_the_server(run: Run, store: str) -> Iterator[tuple[str, Figure]]:
 class Paid:
     """What two actions cost a server and us, in turns: ours, the limit, ours …"""
 
-    def __init__(self, run: Run, host: Host, ours: Action, limit: Action, *, times: int) -> None:
-        for _ in range(WARM):
+    def __init__(
+        self, run: Run, host: Host, ours: Action, limit: Action, *, times: int, warm: int = WARM
+    ) -> None:
+        for _ in range(warm):
             ours(), limit()
         gc.collect()
         self._server: list[tuple[float, float]] = []
