@@ -31,7 +31,7 @@ GOALS = {"memory": 60.0, "sqlite": 60.0, "postgresql": 20.0, "mysql": 500.0}
 def measure(run: Run) -> Iterator[Line]:
     taken = {}
     for store in run.stores:
-        rounds = run.size((10 if store == "mysql" else 30) * run.repeat, 5)
+        rounds = run.size((5 if store == "mysql" else 30) * run.repeat, 5)
         taken[store] = _in_memory(run, rounds) if store == "memory" else _between(run, store, rounds)
     for work in KINDS:
         for part, name in ((0.5, "p50"), (0.99, "p99")):
