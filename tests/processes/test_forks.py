@@ -17,6 +17,7 @@ from tests.processes.places import STORES
 PRELUDE = """
 import os, sys, threading, time
 import headcount
+import headcount.stores
 from headcount import Closed, Coordinator, Forked, NotTrusted
 
 url = sys.argv[1]
@@ -201,9 +202,11 @@ def test_the_end_of_a_child_does_not_disturb_the_parent(url: str, ends: str) -> 
                 if pid == 0:
                     {ends}
                 assert os.waitpid(pid, 0)[1] == 0
-            tick = ann._hub.store.tick().number
-            while ann._hub.store.tick().number < tick + 8:  # more than a ttl
+            clock = headcount.stores.make(url)
+            tick = clock.tick().number
+            while clock.tick().number < tick + 8:  # more than a ttl
                 time.sleep(0.05)
+            clock.close()
             assert term.trusted
             assert group.view(fresh=True)["ann"].incarnation == life
         ann.close()

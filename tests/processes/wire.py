@@ -20,14 +20,17 @@ from typing import Literal, Protocol
 from headcount import stores
 from tests.servers.base import HOST
 
+SILENCE = 0.2
+"""Seconds after which a server has answered."""
+
 Cut = Literal["before", "after", "lost"] | None
 
 
 class Language(Protocol):
     """What one connection says to its server."""
 
-    done: bytes
-    """Somewhere in what the server answers to a COMMIT."""
+    done: bytes | None
+    """Somewhere in what the server answers to a COMMIT; None: it has answered when it says no more."""
 
     def messages(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
         """The messages that are whole by now, and whether each is a COMMIT."""
@@ -35,7 +38,7 @@ class Language(Protocol):
 
 
 class PostgreSQLLanguage:
-    done = b"C\x00\x00\x00\x0bCOMMIT\x00"
+    done: bytes | None = b"C\x00\x00\x00\x0bCOMMIT\x00"
 
     def __init__(self) -> None:
         self._rest = b""
@@ -68,7 +71,9 @@ class PostgreSQLLanguage:
 
 
 class MySQLLanguage:
-    done = b""  # whatever it answers
+    """Many statements go in one message, and a COMMIT is the last of them."""
+
+    done: bytes | None = None
 
     def __init__(self) -> None:
         self._rest = b""
@@ -80,7 +85,7 @@ class MySQLLanguage:
             if len(self._rest) < length:
                 return
             message, self._rest = self._rest[:length], self._rest[length:]
-            yield message, message[3:5] == b"\0\x03" and message[5:].upper() == b"COMMIT"
+            yield message, message[3:5] == b"\0\x03" and message.rstrip(b"; ").upper().endswith(b"COMMIT")
 
 
 LANGUAGES: dict[str, Callable[[], Language]] = {
@@ -170,7 +175,9 @@ class Link:
                     self.client.sendall(data)
                     continue
                 heard += data
-                if self.language.done in heard:
+                if self.language.done is None:
+                    self.server.settimeout(SILENCE)
+                elif self.language.done in heard:
                     break
         self.end()
 
