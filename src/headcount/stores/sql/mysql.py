@@ -34,7 +34,7 @@ from typing import Any
 
 from headcount.errors import ConfigError, NotPromised
 from headcount.model import Guarantees, Seconds, SessionId, Tick
-from headcount.stores.sql.clock import Clock
+from headcount.stores.sql.mysql_beat import beat
 from headcount.stores.sql.mysql_connection import Connector, literal
 from headcount.stores.sql.mysql_doorbell import LEAST, MySQLDoorbell
 from headcount.stores.sql.mysql_line import MySQLLine
@@ -186,11 +186,8 @@ class MySQLStore(ServerStore[MySQLLine]):
         self, line: MySQLLine, sessions: Sequence[SessionId]
     ) -> tuple[dict[SessionId, int], Tick | None]:
         if len(sessions) == 1:
-            clock, taken = line.results("beat_one", time.time(), sessions[0])
-            if not taken.affected or not clock.rows:
-                return {}, None
-            return {sessions[0]: taken.given}, Clock(*clock.rows[0]).tick
-        _, taken = line.results("beat_many", time.time(), sorted(sessions))
+            return beat(line, sessions[0])
+        (taken,) = line.results("beat_many", time.time(), sorted(sessions))
         if taken.affected < len(sessions):
             return dict(line.ask("beating", sorted(sessions))), None
         noticed: dict[SessionId, int] = dict(line.ask("noticed", sorted(sessions))) if taken.given else {}

@@ -14,6 +14,7 @@ from typing import Any
 import pymysql
 
 from headcount.errors import HeadcountError, StoreUnavailable
+from headcount.stores.sql.clock import Clock
 from headcount.stores.sql.mysql_connection import MySQLConnection, Result, limits, literal
 from headcount.stores.sql.mysql_errors import silent, translate
 from headcount.stores.sql.speaking import Found
@@ -121,6 +122,8 @@ class MySQLLine:
         self._con: MySQLConnection | None = None
         self.opened = 0
         """How often it has been opened: what was missed in between, nobody knows."""
+        self.roles: tuple[int, Clock] | None = None
+        """How often the roles had changed when the clock was last read, and the clock."""
 
     # ── the connection ──
 
@@ -138,6 +141,7 @@ class MySQLLine:
             self.close()
             con = self._con = self._connect()
             self.opened += 1
+            self.roles = None
             try:
                 self._settle(self)
             except BaseException:
@@ -160,6 +164,14 @@ class MySQLLine:
         con = self._open()
         try:
             return con.results(written(self._statements[name], values))
+        except pymysql.Error as exc:
+            raise self._failed(con, exc) from exc
+
+    def changed(self, name: str, number: float, key: str) -> Result:
+        """What a prepared UPDATE answers."""
+        con = self._open()
+        try:
+            return con.changed(self._statements[name], number, key)
         except pymysql.Error as exc:
             raise self._failed(con, exc) from exc
 

@@ -334,20 +334,27 @@ DELETE FROM hc.beats WHERE session = %s
 
 -- ── beats ──
 
--- The tick first: an older one than that of the moment in which the row is locked is safe, a newer one is not.
--- How many rows it was (they are counted whether or not anything in them changed), and LAST_INSERT_ID, which
--- is the notice as it was under the row's lock, are in the answer to the UPDATE itself. An older beat that lands
--- late must not bring the deadline back.
+-- Prepared, since that halves its cost: hence the question marks. An older beat that lands late must not bring the
+-- deadline back. What it has to tell is in the answer to the UPDATE itself: how many rows it was (they are counted
+-- whether or not anything in them changed), and the number that LAST_INSERT_ID is given, which bears the notice as
+-- it is under the row's lock, the roles and the tick; see mysql_beat.py. Both look at one snapshot of the clock,
+-- from before the lock is let go: an older tick than that of this moment is safe, a newer one is not.
 -- name: beat_one
-SELECT epoch, @tick := number, tick_interval, ticker, standbys, ticked_at FROM hc.clock WHERE only_row = 1;
-UPDATE hc.beats SET deadline = greatest(deadline, @tick + lasts), notice = LAST_INSERT_ID(notice), seen = %s
-WHERE session = %s AND fenced = 0
+UPDATE hc.beats
+SET deadline = greatest(deadline, lasts + CAST(8589934591 & LAST_INSERT_ID(
+        (least(notice, 262143) << 45) + (SELECT ((roles & 4095) << 33) + number FROM hc.clock WHERE only_row = 1)
+    ) AS SIGNED)),
+    seen = ?
+WHERE session = ? AND fenced = 0
 
--- LAST_INSERT_ID is some notice, if there is any. The key leads, so that they are locked in one order, and none
--- that is not meant.
+-- name: clock_and_roles
+SELECT epoch, number, tick_interval, ticker, standbys, ticked_at, roles FROM hc.clock
+
+-- LAST_INSERT_ID is given some notice, if there is any. The key leads, so that they are locked in one order, and
+-- none that is not meant.
 -- name: beat_many
-SELECT @tick := number FROM hc.clock WHERE only_row = 1;
-UPDATE hc.beats FORCE INDEX (PRIMARY) SET deadline = greatest(deadline, @tick + lasts), seen = %s,
+UPDATE hc.beats FORCE INDEX (PRIMARY)
+SET deadline = greatest(deadline, (SELECT number FROM hc.clock WHERE only_row = 1) + lasts), seen = %s,
     notice = if(notice > 0, LAST_INSERT_ID(notice), notice)
 WHERE session IN %s AND fenced = 0
 
@@ -385,11 +392,13 @@ SELECT epoch, number, tick_interval, ticker, standbys, ticked_at FROM hc.clock
 -- name: clock_locked
 SELECT epoch, number, tick_interval, ticker, standbys, ticked_at, released_until FROM hc.clock FOR UPDATE
 
+-- In this order: what stands further left is seen as it is set by what stands further right.
 -- name: set_tick
-UPDATE hc.clock SET number = %s, ticker = %s, standbys = %s, ticked_at = %s
+UPDATE hc.clock SET roles = roles + (ticker <> %(2)s OR standbys <> %(3)s),
+    number = %(1)s, ticker = %(2)s, standbys = %(3)s, ticked_at = %(4)s
 
 -- name: set_epoch
-UPDATE hc.clock SET epoch = %s, ticker = '', standbys = '[]', ticked_at = %s, released_until = -1
+UPDATE hc.clock SET roles = roles + 1, epoch = %s, ticker = '', standbys = '[]', ticked_at = %s, released_until = -1
 
 -- name: newest_claim_epoch
 SELECT coalesce(max(vacates_epoch), 0) FROM hc.claims

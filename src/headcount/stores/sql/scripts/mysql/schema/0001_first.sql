@@ -153,5 +153,6 @@ CREATE TABLE IF NOT EXISTS hc.clock (
     ticker         VARBINARY(500) NOT NULL,
     standbys       VARBINARY(2000) NOT NULL,        -- JSON
     ticked_at      DOUBLE         NOT NULL,         -- wall clock, for people
-    released_until BIGINT         NOT NULL          -- the guard holds nobody back up to this tick
+    released_until BIGINT         NOT NULL,         -- the guard holds nobody back up to this tick
+    roles          BIGINT         NOT NULL DEFAULT 0    -- how often another epoch, ticker or standbys came
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
