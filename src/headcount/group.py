@@ -15,7 +15,7 @@ from headcount.core.replica import Replica
 from headcount.engine.hub import Hub
 from headcount.engine.identity import boot, moment
 from headcount.engine.notifier import Queue
-from headcount.engine.settings import check_id
+from headcount.engine.settings import check_id, storable
 from headcount.errors import (
     Closed,
     ConfigError,
@@ -389,6 +389,8 @@ class Group:
         given = {name: value for name, value in given.items() if value is not ...}
         if not isinstance(given.get("disabled", ""), str | None):
             raise ConfigError(f"disabled must be a reason in words, or None, not {disabled!r}")
+        if isinstance(disabled, str) and not storable(disabled):
+            raise ConfigError(f"disabled must be a reason that can be written as UTF-8, not {disabled!r}")
         for name, value in {**given, "disabled": True, "fenced": fenced}.items():
             if not isinstance(value, bool):
                 raise ConfigError(f"{name} must be True or False, not {value!r}")

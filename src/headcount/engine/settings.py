@@ -197,3 +197,11 @@ def check_id(value: object, what: str, source: str = "") -> str:
     if not value.isprintable():
         raise ConfigError(f"{what} {value!r} has a character that cannot be printed{place}")
     return value
+
+
+def storable(text: str) -> bool:
+    """Whether every store can keep it: it is UTF-8, and has no NUL."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

@@ -16,13 +16,13 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown, StoreUnavailable
+from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown
 from headcount.model import Committed, Expect, Outcome, Refused, SessionId, Write
 from headcount.register import apply
 from headcount.stores.sql.intents import WANTED, asked, new_id, read_asked, read_outcome, written_outcome
 from headcount.stores.sql.lines import Line
 from headcount.stores.sql.loading import Loader
-from headcount.stores.sql.recording import Corrupt, Group, save
+from headcount.stores.sql.recording import Corrupt, Group, raise_notices, save
 from headcount.stores.sql.speaking import Sql
 
 TOGETHER = 200
@@ -60,8 +60,11 @@ class Commit:
     def _loader(self, sql: Sql) -> Loader:
         return Loader(sql, self._group, self._writes, self._expect, self._by)
 
-    def _apply(self, sql: Sql, group: Group, loader: Loader) -> Outcome:
-        """What the law says of it, and its changes in the tables."""
+    def _apply(
+        self, sql: Sql, group: Group, loader: Loader, notices: set[SessionId] | None = None
+    ) -> Outcome:
+        """What the law says of it, and its changes in the tables. `notices`: where those to be raised are
+        collected, if it is not the only one in its transaction: all lock them in one order."""
         done = apply(
             loader.records(sql, group, self._corrupt),
             self._group,
@@ -75,7 +78,9 @@ class Commit:
             return done
         if done.revision != group.revision:
             sql.run("keep")
-            save(sql, group, done)
+            save(sql, group, done, raising=notices is None)
+            if notices is not None:
+                notices |= done.notices
         return done.outcome()
 
     # ── together with others ──
@@ -88,8 +93,8 @@ class Commit:
             sql.run("add_intent", intent, self._group, asked(self._writes, self._expect, self._by))
         try:
             return self._turn(line, intent)
-        except StoreUnavailable as error:
-            raise self._taken_back(line, intent, error) from error
+        except HeadcountError as error:
+            return False, self._taken_back(line, intent, error)
 
     def _turn(self, line: Line, intent: str) -> tuple[bool, Outcome]:
         """Wait for the group's lock. If by then somebody has carried out ours, take the answer; if not,
@@ -99,29 +104,39 @@ class Commit:
             ((told,),) = sql.all("outcome_of", intent)
             answer = None if told is None else read_outcome(told)
             if answer is None:
-                for one, wish in sql.all("intents", self._group, WANTED, TOGETHER):
-                    commit = Commit(self._group, *read_asked(wish), self._corrupt)
-                    outcome = commit._apply(sql, group, commit._loader(sql))
+                notices: set[SessionId] = set()
+                for one, wish in sql.all("intents", self._group, intent, WANTED, intent, TOGETHER):
+                    try:
+                        commit = Commit(self._group, *read_asked(wish), self._corrupt)
+                    except ValueError:  # of another release: its asker will carry it out
+                        continue
+                    outcome = commit._apply(sql, group, commit._loader(sql), notices)
                     group = Group(*sql.all("group", self._group)[0])
                     if one == intent:
                         answer = outcome
                     else:
                         sql.run("set_outcome", written_outcome(outcome), one)
-                if answer is None:
-                    raise StoreUnavailable(f"too many wait for group {self._group!r}")
+                raise_notices(sql, notices)
+            assert answer is not None, "one's own intent is always among them"
             sql.run("drop_intent", intent)
         return group != before, answer
 
-    def _taken_back(self, line: Line, intent: str, error: StoreUnavailable) -> HeadcountError:
-        """We wait no longer. If nobody has begun with it, nothing will come of it."""
+    def _taken_back(self, line: Line, intent: str, error: HeadcountError) -> Outcome:
+        """We wait no longer. What nobody has carried out, nobody will; else here is the answer."""
         try:
             with line.writing() as sql:
-                if sql.all("intent_waits", intent):
-                    sql.run("drop_intent", intent)
-                    return error
-        except HeadcountError:
-            pass
-        return OutcomeUnknown(f"{error}; and what was asked may have been carried out by somebody else")
+                found = sql.all("outcome_locked", intent)
+                sql.run("drop_intent", intent)
+        except HeadcountError as other:
+            raise OutcomeUnknown(
+                f"{error}; and what was asked may have been carried out by somebody else"
+            ) from other
+        if not found and isinstance(error, OutcomeUnknown):
+            raise error
+        ((told,),) = found or [(None,)]
+        if told is None:
+            raise error
+        return read_outcome(told)
 
 
 def _locked(sql: Sql, name: str) -> Group:

@@ -25,8 +25,9 @@ from headcount.model import (
     Write,
 )
 
-WANTED = 60.0
-"""Seconds for which somebody may wait for an intent; older ones are dropped."""
+WANTED = 10.0
+"""Seconds after which nobody carries out what somebody else has asked for: its asker waits no longer, and
+would be surprised."""
 
 KINDS: dict[str, Any] = {
     kind.__name__: kind
@@ -43,6 +44,7 @@ def asked(writes: Sequence[Write], expect: Collection[Expect], by: SessionId) ->
 
 
 def read_asked(wish: bytes) -> tuple[list[Write], list[Expect], SessionId]:
+    """Raises `ValueError` if it is none of what this release knows."""
     writes, expect, by = msgspec.msgpack.decode(wish)
     return _read(writes), _read(expect), by
 
@@ -61,4 +63,7 @@ def _named(values: Collection[Any]) -> list[tuple[str, Any]]:
 
 
 def _read(found: Sequence[tuple[str, Any]]) -> list[Any]:
+    unknown = {name for name, _ in found} - KINDS.keys()
+    if unknown:
+        raise ValueError(f"of a kind that is not known here: {', '.join(sorted(unknown))}")
     return [msgspec.convert(value, KINDS[name]) for name, value in found]

@@ -78,19 +78,33 @@ class Lines(Generic[L]):
     @contextmanager
     def heart(self) -> Iterator[L]:
         if self._own is not None and not self.watched and time.monotonic() > self._own_since + CALM:
-            self._own.close()
-            self._own = None
+            self._drop_own()
         if self._own is None and not self.watched and self._turn.acquire(timeout=PATIENCE):
             try:
-                yield self._shared
+                if not self.watched:  # nobody began to wait there, while we waited
+                    yield self._shared
+                    return
             finally:
                 self._turn.release()
-            return
+        yield self._own_line()
+
+    def _own_line(self) -> L:
+        """Kept only if it can connect: where the server takes no more connections, the shared one, which it
+        has, is the better hope."""
         if self._own is None:
             self._own, self._own_since = self._make(), time.monotonic()
-        yield self._own
+        try:
+            self._own.connect()
+        except BaseException:
+            self._drop_own()
+            raise
+        return self._own
+
+    def _drop_own(self) -> None:
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()
 
     def close(self) -> None:
         self._shared.close()
-        if self._own is not None:
-            self._own.close()
+        self._drop_own()

@@ -30,7 +30,11 @@ class MySQLDoorbell:
         self._revisions = Revisions()
         self._look_at = 0.0
         lines.watched = True
-        self._look()
+        try:
+            self._look()
+        except BaseException:
+            self._waker.close()
+            raise
 
     def wait(self, timeout: Seconds) -> Ring:
         until = time.monotonic() + timeout
@@ -53,7 +57,7 @@ class MySQLDoorbell:
         self._look_at = time.monotonic() + self._pause
         with self._lines.watcher() as line:
             line.connect()
-            rung = self._revisions.look(line)
+            rung = self._revisions.look(line, line.opened)
         self._pause = LEAST if rung is not None else min(self._poll, self._pause * GROWTH)
         self._look_at = time.monotonic() + self._pause
         return rung

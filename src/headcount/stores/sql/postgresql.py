@@ -21,7 +21,7 @@ from headcount.model import Guarantees, Seconds, SessionId, Tick
 from headcount.stores.sql.clock import Clock
 from headcount.stores.sql.postgresql_doorbell import PostgreSQLDoorbell
 from headcount.stores.sql.postgresql_errors import read_only
-from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed
+from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed, limits
 from headcount.stores.sql.server import INTERVAL, ServerStore
 from headcount.stores.sql.statements import migrations, statements
 from headcount.stores.url import Url
@@ -114,6 +114,7 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
                 settle,
                 named=self._named,
                 timeout=timeout,
+                pooled=pooled,
             )
 
         super().__init__(url.safe.partition("?")[0], make_line, migrations(SCHEMA), interval=interval)
@@ -164,10 +165,10 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
         if not self._pooled:
             # Whoever gave up does not go on waiting in the server; whoever was stopped in the middle of a
             # transaction does not keep its locks. And nothing that we ask is worth being compiled.
-            limit = round(self._timeout * 1000)
+            lock, statement, idle = limits(self._timeout)
             given["options"] = (
-                f"-c lock_timeout={round(limit * 0.8)} -c statement_timeout={max(limit, 60_000)} "
-                f"-c idle_in_transaction_session_timeout={limit} -c jit=off"
+                f"-c lock_timeout={lock} -c statement_timeout={statement} "
+                f"-c idle_in_transaction_session_timeout={idle} -c jit=off"
             )
         return {name: value for name, value in given.items() if value is not None}
 
@@ -209,7 +210,7 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
             notice, epoch, number, interval, ticked_at, ticker, standbys = told.split(" ", 6)
             clock = Clock(int(epoch), int(number), float(interval), ticker, standbys, float(ticked_at))
             return {sessions[0]: int(notice)}, clock.tick
-        ((count, noticed, notices),) = line.ask("beat_many", time.time(), list(sessions))
+        ((count, noticed, notices),) = line.ask("beat_many", list(sessions), time.time())
         raised = dict(zip(noticed or (), notices or (), strict=True))
         if count == len(sessions):
             return dict.fromkeys(sessions, 0) | raised, None

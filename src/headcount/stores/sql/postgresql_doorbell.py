@@ -35,7 +35,11 @@ class PostgreSQLDoorbell:
         self._revisions = Revisions()
         self._look_at = 0.0
         lines.watched = True
-        self._look()
+        try:
+            self._look()
+        except BaseException:
+            self._waker.close()
+            raise
 
     def wait(self, timeout: Seconds) -> Ring:
         until = time.monotonic() + timeout
@@ -59,11 +63,11 @@ class PostgreSQLDoorbell:
     def _look(self) -> Ring | None:
         self._look_at = time.monotonic() + self._poll
         with self._lines.watcher() as line:
-            con = line.con()
-            if self._channel is not None and line.opened != self._revisions.opened:
+            con, opened = line.con(), line.opened
+            if self._channel is not None and opened != self._revisions.opened:
                 con.add_notify_handler(lambda notify: self._heard.add(notify.payload))
                 line.listen(self._channel)
-            return self._revisions.look(line)
+            return self._revisions.look(line, opened)
 
     def _wait(self, until: float) -> bool:
         """Until something was heard, or the time is over. Whether somebody woke us."""

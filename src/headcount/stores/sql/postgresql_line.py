@@ -32,6 +32,16 @@ LONGEST_MAKING = 60.0
 """Seconds that making or migrating a schema may take."""
 
 
+def limits(timeout: float) -> tuple[int, int, int]:
+    """In milliseconds: for a lock, for a statement, and for a transaction that goes on with nothing."""
+    limit = round(timeout * 1000)
+    return round(limit * 0.8), max(limit, 60_000), limit
+
+
+STOPPED = 5.0
+"""Seconds after which a client in the middle of what it asks is taken to be stopped, and not only slow."""
+
+
 class TimeIsUp(psycopg.OperationalError):
     """The server did not answer in time."""
 
@@ -55,6 +65,12 @@ class Timed(psycopg.Connection[tuple[Any, ...]]):
                     poll.modify(self.pgconn.socket, _mask(wanted))
         except StopIteration as end:
             return end.value
+        except psycopg.Error as exc:
+            if not exc.sqlstate:  # it is the connection that failed, and not a statement
+                self.pgconn.finish()
+                with suppress(psycopg.Error):
+                    gen.close()
+            raise
         except BaseException:
             # Half of an answer may be on its way: nothing more can be asked here.
             self.pgconn.finish()
@@ -165,6 +181,7 @@ class PostgreSQLLine:
         *,
         named: Callable[[str], str],
         timeout: float,
+        pooled: bool,
     ) -> None:
         self._connect = connect
         self._statements = statements
@@ -172,8 +189,8 @@ class PostgreSQLLine:
         self._settle = settle
         self._named = named
         self._timeout = timeout
+        self._limits = [str(limit) for limit in limits(timeout)] if pooled else []
         self._con: Timed | None = None
-        self._settled = False
         self.opened = 0
         """How often it has been opened: who listens on it has to say so again."""
 
@@ -240,6 +257,8 @@ class PostgreSQLLine:
             with _pipeline(con) as pipeline:
                 sql = PostgreSQLSql(con, self._statements, pipeline)
                 sql.run("begin")
+                if self._limits:
+                    sql.run("limit_transaction", *self._limits)
                 sql.run("keep" if durable else "begin_volatile")
                 yield sql
                 committing = True
@@ -289,7 +308,7 @@ class PostgreSQLLine:
         self._end(con)
         if exc.sqlstate == LOCKED:
             with suppress(HeadcountError):
-                self.ask("end_stopped", self._timeout / 2)
+                self.ask("end_stopped", max(STOPPED, self._timeout))
         if isinstance(exc, TimeIsUp) and not committing:
             return StoreUnavailable(f"{self._address} did not answer within {self._timeout:g} s")
         return translate(exc, self._address, committing=committing)

@@ -9,9 +9,6 @@ from headcount.stores.sql.speaking import Found
 
 
 class Counted(Protocol):
-    opened: int
-    """How often the connection has been opened."""
-
     def ask(self, name: str, *values: object) -> Found: ...
 
 
@@ -22,16 +19,17 @@ class Revisions:
         self._seen: tuple[object, ...] | None = None
         self._revisions: dict[str, int] = {}
 
-    def look(self, line: Counted) -> Ring | None:
+    def look(self, line: Counted, opened: int) -> Ring | None:
         """One row, which is another one whenever some group is; and if it is, the revisions of all. After a
-        new connection, on which nobody knows what was missed, it rings for all groups."""
-        anew = line.opened != self.opened
+        new connection, on which nobody knows what was missed, it rings for all groups. `opened`: the number
+        of the connection, from before the look: another one may be looked at."""
+        anew = opened != self.opened
         (seen,) = line.ask("groups_at_all")
         before, self._seen = self._seen, seen
         if not anew and seen == before:
             return None
         then, self._revisions = self._revisions, dict(line.ask("revisions"))
-        self.opened = line.opened
+        self.opened = opened
         if anew:
             return Ring(groups=None) if before is not None else None
         changed = {group for group, revision in self._revisions.items() if then.get(group) != revision}

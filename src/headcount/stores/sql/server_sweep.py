@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from headcount.errors import StoreUnavailable
 from headcount.model import Census, Claim, Row, SessionId, Swept, deadline_ticks
 from headcount.register import Ledger
 from headcount.stores.base import HISTORY
@@ -59,19 +60,26 @@ class Sweep:
             with line.writing(durable=False) as sql:
                 sql.run("grant_missing")
         swept, lapsing = self._fence(judge, limit) if overdue else (Swept(), [])
-        groups: set[str] = set()
+        groups: dict[str, list[SessionId]] = {}
         if fenced or swept.fenced:
-            groups.update(name for (name,) in line.ask("groups_of_fenced"))
-        if lapsing:
-            with line.reading() as sql:
-                groups.update(name for (name,) in sql.all("groups_of_sessions", sql.many(lapsing)))
+            groups.update((name, []) for (name,) in line.ask("groups_of_fenced"))
         if claimed:
             clock = clock_of(line)
-            groups.update(name for (name,) in line.ask("claims_due", clock.epoch, clock.number))
+            for (name,) in line.ask("claims_due", clock.epoch, clock.number):
+                groups.setdefault(name, [])
+        if lapsing:
+            with line.reading() as sql:
+                for name, session in sql.all("up_in_groups", sql.many(lapsing)):
+                    groups.setdefault(name, []).append(session)
         lapsed: set[SessionId] = set()
         vacated = 0
+        stuck: StoreUnavailable | None = None
         for group in sorted(groups):
-            some, gone = self.settle(group, lapsing)
+            try:
+                some, gone = self.settle(group, groups[group])
+            except StoreUnavailable as error:  # one group that is locked must not keep the others waiting
+                stuck = error
+                continue
             lapsed |= some
             vacated += gone
         if claimed:
@@ -80,6 +88,8 @@ class Sweep:
             self._forget()
         if unpruned > PRUNE_EVERY:
             self._prune()
+        if stuck is not None:
+            raise stuck
         return msgspec.structs.replace(swept, lapsed=tuple(sorted(lapsed)), vacated=vacated)
 
     def _fence(self, judge: Judge, limit: int) -> tuple[Swept, list[SessionId]]:
@@ -136,9 +146,14 @@ class Sweep:
     def _clock_claims(self) -> None:
         """A claim's time is set by a later commit than the one that made it, and counts in ticks of this
         epoch only: one from before a new epoch waits its full time again."""
+        epoch = clock_of(self._line).epoch
+        unclocked = self._line.ask("unclocked_claims", epoch)
+        if not unclocked:
+            return
+        # Read after the claims were seen: a tick from before, in the hands of a sweep that was paused, would
+        # give a place away while its owner trusts a beat that was taken since.
         clock = clock_of(self._line)
-        unclocked = self._line.ask("unclocked_claims", clock.epoch)
-        if unclocked:
+        if clock.epoch == epoch:
             with self._line.writing() as sql:
                 sql.each(
                     "set_vacates",

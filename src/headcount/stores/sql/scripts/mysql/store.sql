@@ -457,6 +457,11 @@ WHERE b.deadline <= %s AND b.session <> '' AND s.id IS NULL
 SELECT DISTINCT g.name FROM hc.rows r JOIN hc.groups g ON g.id = r.group_id
 WHERE r.session IN %s AND r.state IN ('up', 'suspect') AND r.session <> ''
 
+-- Those of these sessions that have rows which did not lapse yet, group by group.
+-- name: up_in_groups
+SELECT DISTINCT g.name, r.session FROM hc.rows r JOIN hc.groups g ON g.id = r.group_id
+WHERE r.session IN %s AND r.state = 'up' AND r.session <> ''
+
 -- name: groups_of_claims
 SELECT DISTINCT g.name FROM hc.claims c JOIN hc.groups g ON g.id = c.group_id WHERE c.session = %s
 
@@ -517,11 +522,11 @@ DELETE FROM hc.beats WHERE session IN %s
 -- name: add_intent
 INSERT INTO hc.intents (id, group_name, asked, at) VALUES (%s, %s, %s, UTC_TIMESTAMP(6))
 
--- What was asked longer ago than anybody waits is not wanted any more.
+-- One's own first. What was asked longer ago than anybody waits is not wanted any more.
 -- name: intents
 SELECT id, asked FROM hc.intents
-WHERE group_name = %s AND outcome IS NULL AND at > UTC_TIMESTAMP(6) - INTERVAL %s SECOND
-ORDER BY number LIMIT %s FOR UPDATE SKIP LOCKED
+WHERE group_name = %s AND outcome IS NULL AND (id = %s OR at > UTC_TIMESTAMP(6) - INTERVAL %s SECOND)
+ORDER BY id = %s DESC, number LIMIT %s FOR UPDATE SKIP LOCKED
 
 -- name: outcome_of
 SELECT outcome FROM hc.intents WHERE id = %s
@@ -532,8 +537,8 @@ UPDATE hc.intents SET outcome = %s WHERE id = %s
 -- name: drop_intent
 DELETE FROM hc.intents WHERE id = %s
 
--- name: intent_waits
-SELECT id FROM hc.intents WHERE id = %s AND outcome IS NULL FOR UPDATE
+-- name: outcome_locked
+SELECT outcome FROM hc.intents WHERE id = %s FOR UPDATE
 
 -- name: drop_old_intents
 DELETE FROM hc.intents WHERE at < UTC_TIMESTAMP(6) - INTERVAL %s SECOND

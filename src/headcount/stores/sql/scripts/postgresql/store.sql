@@ -51,6 +51,11 @@ SET LOCAL synchronous_commit = on
 -- name: begin
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE
 
+-- Through a pooler, where the connection itself has no limits: they hold for this transaction.
+-- name: limit_transaction
+SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),
+       set_config('idle_in_transaction_session_timeout', %s, true), set_config('jit', 'off', true)
+
 -- name: begin_volatile
 SET LOCAL synchronous_commit = off
 
@@ -301,7 +306,7 @@ ON CONFLICT (id) DO NOTHING
 SELECT id FROM hc.sessions WHERE id = %s AND fenced_at IS NULL FOR KEY SHARE
 
 -- name: alive_of
-SELECT id FROM hc.sessions WHERE id = ANY(%s) AND fenced_at IS NULL ORDER BY id FOR KEY SHARE
+SELECT id FROM hc.sessions WHERE id = ANY(%s) AND fenced_at IS NULL ORDER BY id COLLATE "C" FOR KEY SHARE
 
 -- name: note_rows
 UPDATE hc.sessions SET had_rows = 1 WHERE id = %s AND had_rows = 0
@@ -320,7 +325,7 @@ ON CONFLICT (session) DO UPDATE SET notice = excluded.notice
 SELECT id FROM hc.sessions WHERE id = %s FOR UPDATE
 
 -- name: sessions_locked
-SELECT id FROM hc.sessions WHERE id = ANY(%s) AND fenced_at IS NULL ORDER BY id FOR NO KEY UPDATE
+SELECT id FROM hc.sessions WHERE id = ANY(%s) AND fenced_at IS NULL ORDER BY id COLLATE "C" FOR NO KEY UPDATE
 
 -- name: fence_sessions
 UPDATE hc.sessions SET fenced_epoch = %s, fenced_at = %s WHERE id = ANY(%s)
@@ -349,9 +354,12 @@ RETURNING concat_ws(' ', b.notice, c.epoch, c.number, c.tick_interval, c.ticked_
 
 -- Of many, only those that have a notice are named, and all are counted.
 -- name: beat_many
-WITH done AS (
+WITH mine AS MATERIALIZED (
+    SELECT session FROM hc.beats WHERE session = ANY(%s) AND NOT fenced
+    ORDER BY session COLLATE "C" FOR NO KEY UPDATE
+), done AS (
     UPDATE hc.beats b SET deadline = greatest(b.deadline, c.number + b.lasts), seen = %s
-    FROM hc.clock c WHERE b.session = ANY(%s) AND NOT b.fenced RETURNING b.session, b.notice
+    FROM mine, hc.clock c WHERE b.session = mine.session AND NOT b.fenced RETURNING b.session, b.notice
 )
 SELECT count(*), array_agg(session) FILTER (WHERE notice > 0), array_agg(notice) FILTER (WHERE notice > 0)
 FROM done
@@ -369,14 +377,14 @@ ON CONFLICT (session) DO UPDATE SET notice = excluded.notice
 -- name: grant_all
 INSERT INTO hc.beats (session, deadline, lasts, notice, seen)
 SELECT s.id, c.number + s.lasts, s.lasts, s.notice, 0
-FROM hc.sessions s, hc.clock c WHERE s.fenced_at IS NULL ORDER BY s.id
+FROM hc.sessions s, hc.clock c WHERE s.fenced_at IS NULL ORDER BY s.id COLLATE "C"
 ON CONFLICT (session) DO UPDATE SET deadline = greatest(beats.deadline, excluded.deadline)
 
 -- name: grant_missing
 INSERT INTO hc.beats (session, deadline, lasts, notice, seen)
 SELECT s.id, c.number + s.lasts, s.lasts, s.notice, 0
 FROM hc.sessions s CROSS JOIN hc.clock c LEFT JOIN hc.beats b ON b.session = s.id
-WHERE s.fenced_at IS NULL AND b.session IS NULL ORDER BY s.id
+WHERE s.fenced_at IS NULL AND b.session IS NULL ORDER BY s.id COLLATE "C"
 ON CONFLICT (session) DO NOTHING
 
 -- ── ticks ──
@@ -447,6 +455,11 @@ SELECT b.session FROM hc.beats b WHERE b.deadline <= %s AND b.session <> ''
 SELECT DISTINCT g.name FROM hc.rows r JOIN hc.groups g ON g.id = r.group_id
 WHERE r.session = ANY(%s) AND r.state IN ('up', 'suspect') AND r.session <> ''
 
+-- Those of these sessions that have rows which did not lapse yet, group by group.
+-- name: up_in_groups
+SELECT DISTINCT g.name, r.session FROM hc.rows r JOIN hc.groups g ON g.id = r.group_id
+WHERE r.session = ANY(%s) AND r.state = 'up' AND r.session <> ''
+
 -- name: groups_of_claims
 SELECT DISTINCT g.name FROM hc.claims c JOIN hc.groups g ON g.id = c.group_id WHERE c.session = %s
 
@@ -470,7 +483,7 @@ ORDER BY key COLLATE "C"
 
 -- Of these, the ones that are overdue still, with a lock under which no beat passes.
 -- name: still_overdue
-SELECT session FROM hc.beats WHERE session = ANY(%s) AND deadline <= %s AND NOT fenced ORDER BY session FOR UPDATE
+SELECT session FROM hc.beats WHERE session = ANY(%s) AND deadline <= %s AND NOT fenced ORDER BY session COLLATE "C" FOR UPDATE
 
 -- name: claims_due
 SELECT DISTINCT g.name FROM hc.claims c JOIN hc.groups g ON g.id = c.group_id
@@ -506,11 +519,12 @@ DELETE FROM hc.beats WHERE session = ANY(%s)
 -- name: add_intent
 INSERT INTO hc.intents (id, group_name, asked) VALUES (%s, %s, %s)
 
--- What was asked longer ago than anybody waits is not wanted any more.
+-- One's own first. What was asked longer ago than anybody waits is not wanted any more.
 -- name: intents
 SELECT id, asked FROM hc.intents
-WHERE group_name = %s AND outcome IS NULL AND at > clock_timestamp() - make_interval(secs => %s)
-ORDER BY number LIMIT %s FOR UPDATE SKIP LOCKED
+WHERE group_name = %s AND outcome IS NULL
+  AND (id = %s OR at > clock_timestamp() - make_interval(secs => %s))
+ORDER BY id = %s DESC, number LIMIT %s FOR UPDATE SKIP LOCKED
 
 -- name: outcome_of
 SELECT outcome FROM hc.intents WHERE id = %s
@@ -521,8 +535,8 @@ UPDATE hc.intents SET outcome = %s WHERE id = %s
 -- name: drop_intent
 DELETE FROM hc.intents WHERE id = %s
 
--- name: intent_waits
-SELECT id FROM hc.intents WHERE id = %s AND outcome IS NULL FOR UPDATE
+-- name: outcome_locked
+SELECT outcome FROM hc.intents WHERE id = %s FOR UPDATE
 
 -- name: drop_old_intents
 DELETE FROM hc.intents WHERE at < clock_timestamp() - make_interval(secs => %s)
