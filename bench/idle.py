@@ -271,14 +271,17 @@ class Count:
 
     def _of_pymysql(self) -> None:
         from pymysql.connections import Connection
+        from pymysql.constants.COMMAND import COM_QUERY, COM_STMT_EXECUTE
 
-        query = Connection.query
+        kind: Any = Connection
+        execute = kind._execute_command  # what is prepared goes through here too
 
-        def counted(con: Any, sql: Any, *args: Any, **named: Any) -> Any:
-            self.count(sql.decode(errors="replace") if isinstance(sql, bytes) else str(sql))
-            return query(con, sql, *args, **named)
+        def counted(con: Any, command: int, sql: Any) -> Any:
+            if command in (COM_QUERY, COM_STMT_EXECUTE):
+                self.count(sql.decode(errors="replace") if isinstance(sql, bytes | bytearray) else str(sql))
+            return execute(con, command, sql)
 
-        Connection.query = counted
+        kind._execute_command = counted
 
     def _mark_sweeps(self, kind: Any) -> None:
         sweep = kind.sweep
