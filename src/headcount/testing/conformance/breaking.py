@@ -193,6 +193,22 @@ def test_who_lost_the_beats_gives_everybody_a_whole_ttl(harness: TickingHarness)
 
 
 @only_if(durable=True, expiry="ticks")
+def test_a_first_beat_is_no_sign_that_all_are_there(harness: TickingHarness) -> None:
+    """Somebody is told of something, which writes where the beats were, before anybody has missed them."""
+    town = Town(harness)
+    people = [town.person(name) for name in ("ann", "bob", "cid")]
+    for person in people:
+        person.enter()
+    harness.lose_beats()
+    again = Town(harness)
+    again.mark("ann", disabled="to tell her")
+    again.person("dora")
+
+    sessions = [person.session for person in people]
+    assert None not in again.store.beat(sessions).notices.values()
+
+
+@only_if(durable=True, expiry="ticks")
 def test_who_lost_the_beats_has_a_new_clock(harness: TickingHarness) -> None:
     """Its ticks are of another epoch, so that nobody takes them for the old ones. Epochs go by the second."""
     Town(harness)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headcount.model import Refusal, State
+from headcount.model import Enter, Refusal, SessionId, State
 from headcount.testing.conformance.harness import Harness, TickingHarness, only_if
-from headcount.testing.conformance.town import Town, amending, refused
+from headcount.testing.conformance.town import Town, amending, at_once, clients, refused
 
 
 def over(harness: Harness) -> float:
@@ -276,3 +276,23 @@ def test_a_withdrawn_row_is_not_said_to_be_down(harness: Harness) -> None:
     harness.pass_time(over(harness))
 
     assert town.row("ann") == left
+
+
+def test_an_enter_and_a_goodbye_do_not_pass_each_other(harness: Harness) -> None:
+    """Whichever comes first, nobody is left behind: a row that is up in a session that is gone would stay
+    up for ever, and might lead."""
+    town = Town(harness)
+    stores = clients(harness, 2)
+    for n in range(8):
+        ann = town.person(f"ann{n}")
+        enter = ann.entering()
+
+        def story(n: int, session: SessionId = ann.session, enter: Enter = enter) -> None:
+            if n == 0:
+                stores[0].close_session(session)
+            else:
+                stores[1].commit(town.group, [enter], by=session)
+
+        at_once(2, story)
+        assert ann.beat() is None
+        assert not any(row.live for row in town.snapshot().rows)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 from headcount.model import Census, Refusal, SessionId, Standing, State, Swept
 from headcount.testing.conformance.harness import TickingHarness, everyone, nobody, only_if, ticking
-from headcount.testing.conformance.town import Person, Town, amending, committed, refused
+from headcount.testing.conformance.town import Person, Town, amending, at_once, clients, committed, refused
 
 WINDOW = 30.0
 """Seconds over which the guard counts expiries."""
@@ -201,6 +204,38 @@ def test_who_lapsed_and_beats_again_is_back(harness: TickingHarness) -> None:
     assert (back.state, back.incarnation) == (State.UP, first.incarnation)
     assert back.standing_since > first.standing_since
     assert back.shards == frozenset()
+
+
+@only_if(expiry="ticks")
+def test_a_beat_and_a_lapse_do_not_pass_each_other(harness: TickingHarness) -> None:
+    """Who is held back, and beats while it is being judged, is told in that very beat that its place is gone;
+    if it is not told, its place is not gone, for it trusts it for another ttl."""
+    town = Town(harness)
+    stores = clients(harness, 2)
+    for n in range(4):
+        ann = town.person(f"ann{n}")
+        place = ann.enter().standing_since
+        _let_time_go(harness)
+        judging = threading.Event()
+
+        def story(n: int, session: SessionId = ann.session, judging: threading.Event = judging) -> int | None:
+            if n == 0:
+                judging.wait(10)
+                return stores[0].beat([session]).notices[session]
+
+            def judge(census: Census) -> int:
+                judging.set()
+                time.sleep(0.05)  # so that the beat is under way, or waits for us
+                return 0
+
+            ticking(stores[1]).sweep(judge)
+            return None
+
+        notice, _ = at_once(2, story)
+        assert notice is not None
+        assert notice > 0 or town.row(ann.name).standing_since == place
+        town.remove(town.row(ann.name), forget=True)
+        ann.store.close_session(ann.session)
 
 
 @only_if(expiry="ticks")
