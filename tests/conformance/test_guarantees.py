@@ -8,7 +8,13 @@ from pathlib import Path
 
 from headcount.model import Guarantees
 from headcount.stores import BUILT_IN
-from tests.conformance.harnesses import MemorySessions, MemoryTicks, PostgreSQLTicks, SQLiteTicks
+from tests.conformance.harnesses import (
+    MariaDBTicks,
+    MemorySessions,
+    MemoryTicks,
+    PostgreSQLTicks,
+    SQLiteTicks,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guarantees.md"
 
@@ -17,6 +23,7 @@ DECLARED = {
     "memory (sessions)": MemorySessions.guarantees,
     "sqlite": SQLiteTicks.guarantees,
     "postgresql": PostgreSQLTicks.guarantees,
+    "mysql": MariaDBTicks.guarantees,
 }
 """Of the stores that are here, by their names in the table. (A law compares a harness with its store.)"""
 

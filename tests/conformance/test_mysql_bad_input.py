@@ -325,7 +325,7 @@ def test_a_server_with_strange_settings(own_mariadb, opened) -> None:
         "sql_safe_updates = 1, sql_select_limit = 1, lock_wait_timeout = 0, innodb_lock_wait_timeout = 0",
     )
     url = server.url(server.fresh_database())
-    reason = "\\ ' \" % ; -- \0 \n 💥 " * 500
+    reason = "\\ ' \" % ; -- \n 💥 " * 500
     with headcount.connect(url, member_id="o'hara \\") as ann, headcount.connect(url, member_id="ben") as ben:
         group = ann.join_group("wéb; % 'x'", bytes(range(256)), create=True)
         other = ben.join_group("wéb; % 'x'")
