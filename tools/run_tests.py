@@ -40,7 +40,8 @@ class Phase:
 
 
 PHASES = (
-    Phase("fast", ("unit", "conformance", "cli")),
+    Phase("fast", ("unit", "cli")),
+    Phase("stores", ("conformance",), ("-n", "2")),
     Phase("simulation", ("simulation",), ("-n", "2")),
     Phase("processes", ("processes",)),
     Phase("mutants", ("mutants",), ("-n", "2")),
