@@ -10,10 +10,9 @@ Deadlocks. Everything that writes runs at READ COMMITTED, where a search locks n
 which several write at once has a second unique key, by which INSERT … ON DUPLICATE KEY UPDATE would lock
 one. So two transactions wait for each other only where two rows that both want are locked in another order:
 
-    sessions     each locks its own (`alive`), then raises notices on others: two members who take something
-                 from each other, in two groups, in the same moment
-    beats        a crowd's commit raises the notices of one intent after the other, and a heart's batch locks
-                 its beats in the order of their ids
+    sessions     each commit locks its own (`alive`), then raises notices on others: two members who take
+                 something from each other, in two groups, in the same moment; or two crowds' commits, in two
+                 groups, with some of the same sessions
 
 InnoDB sees that at once, and ends one of the two with error 1213; nothing of it was written, and it is tried
 again. A session is locked exclusively from the beginning: with a shared lock, each commit that then writes
