@@ -2,7 +2,8 @@
 
     Towns   simulated towns, seed after seed, until a promise breaks that this mistake is known to break
     Law     a law of the conformance suite, for what the simulation cannot see by its nature: files and
-            locks, shards and locks of members, which no town has
+            locks, shards and locks of members, which no town has; and SQL, on a real server
+    Story   several clients write and read one register, and the judge of histories is shown what they record
 
 A mutant is a function that plants one mistake; its docstring says in a sentence what is wrong then. It
 counts as caught only by a *promise*: never by a test of the very line or constant that was changed.
@@ -10,11 +11,13 @@ counts as caught only by a *promise*: never by a test of the very line or consta
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -22,9 +25,14 @@ from headcount.stores import memory
 from headcount.stores.base import TOMBSTONES
 from headcount.testing.conformance import laws
 from headcount.testing.conformance.harness import TickingHarness
-from tests.conformance.harnesses import MemoryTicks, SQLiteTicks
+from headcount.testing.conformance.town import at_once
+from tests.conformance.harnesses import MariaDBTicks, MemoryTicks, PostgreSQLTicks, SQLiteTicks
 from tests.mutants.planting import Planter
 from tests.mutants.scenes import SCENES
+from tests.processes.history import Fault, Record, judge
+from tests.processes.writer import GROUP, Writer
+from tests.servers.mariadb import MariaDB
+from tests.servers.postgresql import PostgreSQL
 from tests.simulation import Broken, faults, run
 
 QUIET = "idle"
@@ -33,6 +41,9 @@ QUIET = "idle"
 FEW, SOME, MANY = range(4), range(8), range(3, 15)
 """The towns that are searched for a mutant: few where nearly every town shows it. More than are needed, so
 that it is still found when the simulation changes, and with it what happens in a town."""
+
+WRITERS, OPERATIONS = 4, 150
+"""Of a story."""
 
 Mode = Literal["ticks", "sessions"]
 
@@ -113,6 +124,31 @@ class Towns:
             yield
 
 
+Stored = Literal["sqlite", "memory", "postgresql", "mysql"]
+SERVERS = {"postgresql": "postgresql", "mysql": "mariadb"}
+"""Stores that need a server, and the server by the name under which its programs are looked for."""
+
+
+@cache
+def server(store: Stored) -> Any:
+    """One for all hunts of this process, started when it is first needed."""
+    started: PostgreSQL | MariaDB = PostgreSQL() if store == "postgresql" else MariaDB()
+    atexit.register(started.discard)
+    return started.start()
+
+
+def harness_of(store: Stored, scratch: Path) -> TickingHarness:
+    match store:
+        case "sqlite":
+            return SQLiteTicks(scratch)
+        case "memory":
+            return MemoryTicks()
+        case "postgresql":
+            return PostgreSQLTicks(server(store))
+        case "mysql":
+            return MariaDBTicks(server(store))
+
+
 class Law:
     """A law of the conformance suite, on a store that is made for it. `tries`: for laws that depend on how
     threads meet. `by`: what the law fails by, if it does not get as far as to what it asserts."""
@@ -121,7 +157,7 @@ class Law:
         self,
         law: str,
         *,
-        store: Literal["sqlite", "memory"] = "sqlite",
+        store: Stored = "sqlite",
         tries: int = 1,
         by: type[Exception] = AssertionError,
     ) -> None:
@@ -140,9 +176,45 @@ class Law:
 
     def obey(self, scratch: Path) -> None:
         scratch.mkdir()
-        harness: TickingHarness = SQLiteTicks(scratch) if self.store == "sqlite" else MemoryTicks()
+        harness = harness_of(self.store, scratch)
         try:
             laws(harness.guarantees)[f"test_{self.law}"](harness)
+        finally:
+            harness.close()
+
+
+class Story:
+    """What several clients record, held together by the judge of histories. `faults`: what it has to find."""
+
+    def __init__(self, *faults: str, store: Stored, tries: int = 10) -> None:
+        self.faults = faults
+        self.store = store
+        self.tries = tries
+
+    def hunt(self, scratch: Path) -> Found:
+        others: set[str] = set()
+        for attempt in range(1, self.tries + 1):
+            found = {fault for fault, _ in self.tell(scratch, attempt)}
+            if found & set(self.faults):
+                return Found(f"history: {', '.join(sorted(found))}", f"story, {self.store}", attempt)
+            others |= found
+        raise Escaped(f"the history was in order, {self.tries} times; other faults: {sorted(others)}")
+
+    def tell(self, scratch: Path, seed: int = 1) -> list[Fault]:
+        (scratch / str(seed)).mkdir()
+        harness = harness_of(self.store, scratch / str(seed))
+        try:
+            keeper = harness.store()
+            keeper.create_group(GROUP)
+            start = keeper.read(GROUP).revision
+            writers = [Writer(harness.store(), f"w{n}", 10 * seed + n) for n in range(WRITERS)]
+
+            def write(number: int) -> list[Record]:
+                steps = (writers[number].step() for _ in range(OPERATIONS))
+                return [record for record in steps if record is not None]
+
+            records = [record for some in at_once(WRITERS, write) for record in some]
+            return judge(records, start=start, first=start)
         finally:
             harness.close()
 
@@ -153,13 +225,13 @@ class Mutant:
     says: str
     topic: str
     plant: Callable[[Planter], None]
-    hunt: Towns | Law
+    hunt: Towns | Law | Story
 
 
 MUTANTS: list[Mutant] = []
 
 
-def mutant(hunt: Towns | Law) -> Callable[[Callable[[Planter], None]], Callable[[Planter], None]]:
+def mutant(hunt: Towns | Law | Story) -> Callable[[Callable[[Planter], None]], Callable[[Planter], None]]:
     """The function below plants a mistake, and this is how it is hunted."""
 
     def note(plant: Callable[[Planter], None]) -> Callable[[Planter], None]:

@@ -13,19 +13,24 @@ import pytest
 
 from headcount import register
 from headcount.stores import memory
-from tests.mutants import coming_back, files, ticks, trust, views, writes
-from tests.mutants.hunting import MUTANTS, Law, Mutant, Towns
+from tests.mutants import coming_back, files, servers, ticks, trust, views, writes
+from tests.mutants.hunting import MUTANTS, SERVERS, Law, Mutant, Stored, Story, Towns, server
 from tests.mutants.planting import NoPlace, Planter
+from tests.servers import fixtures
 
-TOPICS = (trust, ticks, writes, coming_back, views, files)
+TOPICS = (trust, ticks, writes, coming_back, views, files, servers)
 
 MOST_TOWNS = 6
 """So many towns are visited in one test of the control."""
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
-def test_a_planted_mistake_is_caught(mutant: Mutant, tmp_path: Path, record_property) -> None:
+def test_a_planted_mistake_is_caught(
+    mutant: Mutant, tmp_path: Path, record_property, unavailable: fixtures.Unavailable
+) -> None:
     """A promise that it is known to break breaks, in one of a few towns, or by its law."""
+    if isinstance(mutant.hunt, Law | Story):
+        need_server(mutant.hunt.store, unavailable)
     with pytest.MonkeyPatch.context() as patch:
         mutant.plant(Planter(patch))
         found = mutant.hunt.hunt(tmp_path)
@@ -60,10 +65,30 @@ def test_without_a_mistake_nothing_is_caught(towns: Towns, seeds: list[int]) -> 
         assert broken is None, str(broken)
 
 
-@pytest.mark.parametrize("law", sorted({m.hunt.law for m in MUTANTS if isinstance(m.hunt, Law)}))
-def test_without_a_mistake_the_law_is_kept(law: str, tmp_path: Path) -> None:
+def need_server(store: Stored, unavailable: fixtures.Unavailable) -> None:
+    """Started before anything is planted, so that it is the same for all."""
+    if store in SERVERS:
+        fixtures.need(unavailable, SERVERS[store])
+        server(store)
+
+
+@pytest.mark.parametrize(
+    ("law", "store"), sorted({(m.hunt.law, m.hunt.store) for m in MUTANTS if isinstance(m.hunt, Law)})
+)
+def test_without_a_mistake_the_law_is_kept(
+    law: str, store: Stored, tmp_path: Path, unavailable: fixtures.Unavailable
+) -> None:
     """By the store as it is."""
-    Law(law).obey(tmp_path / "store")
+    need_server(store, unavailable)
+    Law(law, store=store).obey(tmp_path / "store")
+
+
+@pytest.mark.parametrize("store", sorted({m.hunt.store for m in MUTANTS if isinstance(m.hunt, Story)}))
+def test_without_a_mistake_a_history_is_in_order(
+    store: Stored, tmp_path: Path, unavailable: fixtures.Unavailable
+) -> None:
+    need_server(store, unavailable)
+    assert Story(store=store).tell(tmp_path) == []
 
 
 def test_a_plant_without_its_place_says_so() -> None:

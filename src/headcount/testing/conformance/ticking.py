@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from headcount.model import SessionId, Tick, deadline_ticks
+import threading
+import time
+
+from headcount.model import Census, SessionId, Tick, deadline_ticks
 from headcount.register import replace
 from headcount.stores.base import TickingStore
-from headcount.testing.conformance.harness import TICKER, TickingHarness, everyone, only_if, ticking
+from headcount.testing.conformance.harness import TICKER, TickingHarness, only_if, ticking
 from headcount.testing.conformance.town import Person, Town, at_once, clients
 
 
@@ -232,24 +235,29 @@ def test_a_beat_counts_from_the_tick_it_answers_with(harness: TickingHarness) ->
     """However many beat the session while the tick moves, and in whatever order that lands: the latest
     tick that a taken beat reported is the one from which its time runs."""
     town = Town(harness)
-    ann = town.person("ann")
+    interval = harness.hands().tick().interval
+    ttl = 16 * interval  # more ticks than can pass while a beat is on its way
+    ann = town.person("ann", ttl=ttl)
     harness.pass_ticks(1)
     stores = clients(harness, 3)
+    over = threading.Event()
 
     def story(n: int) -> int:
-        met = 0
-        for _ in range(12):
-            if n == 0:
+        if n == 0:
+            for _ in range(30):
                 store = ticking(stores[n])
                 store.advance(store.tick(), TICKER)
-            else:
-                answer = stores[n].beat([ann.session])
-                assert answer.tick is not None and answer.notices == {ann.session: 0}
-                met = max(met, answer.tick.number)
+            over.set()
+            return 0
+        met = 0
+        while not over.is_set():
+            answer = stores[n].beat([ann.session])
+            assert answer.tick is not None and answer.notices == {ann.session: 0}
+            met = max(met, answer.tick.number)
         return met
 
     met = max(at_once(3, story))
-    d = deadline_ticks(harness.ttl, harness.hands().tick().interval)
+    d = deadline_ticks(ttl, interval)
     while harness.hands().tick().number < met + d - 1:
         harness.pass_ticks(1)
     assert ann.beat() == 0
@@ -265,11 +273,21 @@ def test_a_beat_and_a_sweep_do_not_pass_each_other(harness: TickingHarness) -> N
         ann = town.person(f"ann{n}")
         ann.enter()
         harness.pass_time(harness.ttl + harness.slack, judge=None)
+        judged = threading.Event()
+        if n % 2:
+            judged.set()
 
-        def story(n: int, session: SessionId = ann.session) -> bool:
+        def story(n: int, session: SessionId = ann.session, judged: threading.Event = judged) -> bool:
             if n == 0:
+                judged.wait(10)  # every other time: who is overdue is known by then
                 return stores[0].beat([session]).notices[session] is not None
-            return session not in ticking(stores[1]).sweep(everyone).fenced
+
+            def judge(census: Census) -> int:
+                judged.set()
+                time.sleep(0.02)
+                return census.overdue
+
+            return session not in ticking(stores[1]).sweep(judge).fenced
 
         taken, spared = at_once(2, story)
         assert taken == spared == (ann.beat() is not None) == town.row(ann.name).live
