@@ -267,30 +267,38 @@ def test_a_notice_unread_for_a_ttl_blinds():
     """Better lost and back than leading what one cannot see."""
     presence = opened()
     presence.taken(1, at(3.0), at(3.0))
-    assert not presence.blind(3.0 + TTL, None)
+    presence.taken(2, at(3.0 + TTL), at(3.0 + TTL))
+    assert not presence.blind(None)
 
-    presence.taken(2, at(6.0), at(6.0))
-    assert presence.blind(3.0 + TTL + 0.01, None)
+    presence.taken(2, at(3.01 + TTL), at(3.01 + TTL))
+    assert presence.blind(None)
 
 
 def test_a_read_gives_sight_back():
     """The heart goes on beating: if the store has waited, nothing was lost."""
     presence = opened()
     presence.taken(1, at(3.0), at(3.0))
-    presence.read(13.5, at(13.6))
+    presence.taken(1, at(13.5), at(13.5))
+    assert presence.blind(None)
 
-    assert not presence.blind(13.6, None)
+    presence.read(13.5, at(13.6))
+    assert not presence.blind(None)
 
 
 def test_a_watcher_that_finishes_no_pass_blinds():
     """It may hang; what it would have read, nobody reads."""
     presence = opened()
+    presence.taken(0, at(TTL), at(TTL))
+    assert not presence.blind(pass_at=0.0)
 
-    assert not presence.blind(TTL, pass_at=0.0)
-    assert presence.blind(TTL + 0.01, pass_at=0.0)
-    assert not presence.blind(TTL + 0.01, pass_at=1.0)
+    presence.taken(0, at(TTL + 0.01), at(TTL + 0.01))
+    assert presence.blind(pass_at=0.0)
+    assert not presence.blind(pass_at=1.0)
 
 
 def test_who_watches_nothing_needs_no_passes():
     """A process that only joins has no pass to finish."""
-    assert not opened().blind(1000.0, None)
+    presence = opened()
+    presence.taken(0, at(1000.0), at(1000.0))
+
+    assert not presence.blind(None)

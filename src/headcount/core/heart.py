@@ -56,7 +56,7 @@ class Heart:
             return self._rest(min(self._not_before, node.trust_ends(at)))
         if not node.by_session:
             node.served(HEART, at)  # nothing is asked of it that could fail
-        seeing = self._seeing(at)
+        seeing = self._seeing()
         advance_at = node.clock.advance_at(seeing) if self._may_tick(at) else math.inf
         if at >= advance_at and node.clock.tick is not None:
             return DoAdvance(node.clock.tick, node.clock.hand(seeing))
@@ -77,14 +77,14 @@ class Heart:
             return False
         return unswept is None or at - unswept <= LATE * clock.tick.interval
 
-    def _seeing(self, at: Seconds) -> dict[SessionId, Presence]:
+    def _seeing(self) -> dict[SessionId, Presence]:
         """The sessions that are not blind. One that is neither beats nor ticks: the store may have
         ended it without our hearing of it."""
         node = self._node
         return {
             session: agent.presence
             for session, agent in node.by_session.items()
-            if not agent.presence.blind(at, node.pass_at if agent.watching else None)
+            if not agent.presence.blind(node.pass_at if agent.watching else None)
         }
 
     def _due(self, at: Seconds, seeing: dict[SessionId, Presence]) -> tuple[list[SessionId], Seconds]:

@@ -20,6 +20,8 @@ clock by more than the margin: the machine was frozen in a way that the clock di
 Blind. If a notice has stayed unread for a ttl, or the watcher has finished no pass for a ttl, the heart
 stops beating: better lost and back than leading what one cannot see. The time of an outage does not
 count: while no beat is taken either, nobody leads, and to stop asking would turn the outage into a loss.
+So the time is counted up to the last beat that was taken: whether the store serves us since then, only
+the next beat can tell.
 """
 
 from __future__ import annotations
@@ -141,17 +143,17 @@ class Presence:
             return False
         return (now.wall - now.boot) - skew <= self._margin
 
-    def blind(self, now: Seconds, pass_at: Seconds | None) -> bool:
+    def blind(self, pass_at: Seconds | None) -> bool:
         """Whether we can no longer see what we are responsible for. `pass_at`: when the watcher last
         finished a pass; None: it watches nothing."""
         since = [at for at in (self._unread_since, pass_at) if at is not None]
-        return any(self._served_for(at, now) > self.ttl for at in since)
+        return any(self._served_for(at) > self.ttl for at in since)
 
-    def _served_for(self, since: Seconds, now: Seconds) -> Seconds:
+    def _served_for(self, since: Seconds) -> Seconds:
         """How long, since then, the store has taken our beats. Only the last outage is left out: beats
         that fail every now and then must not keep us from going blind."""
         began, ended = self._unserved
-        return now - since - max(0.0, min(now, ended) - max(since, began))
+        return self._taken_at - since - max(0.0, min(self._taken_at, ended) - max(since, began))
 
     def _extend(self, trust: tuple[float, float]) -> None:
         if trust[0] > self.trusted_until:
