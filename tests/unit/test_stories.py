@@ -142,6 +142,18 @@ def test_when_the_store_serves_the_heart_again_the_watcher_tries_at_once():
     assert isinstance(node.watcher.next(at(9.7)), DoCommit | DoLook)
 
 
+def test_a_question_from_before_the_store_was_back_does_not_hold_up_the_watcher():
+    """The heart was served again, and then a read failed that had left before. The watcher waited as long as
+    if the outage went on; the heart, served by then, went blind over it, and the session was lost."""
+    node = lone_ticker()
+    for second in range(10):
+        node.watcher.done(Listen(0.0, doorbell=True), at(second), at(second), StoreUnavailable("down"))
+    node.heart.done(DoBeat(("s0",)), at(9), at(9.5), StoreUnavailable("down"))
+    beat(node, 9.7, 1)
+    node.watcher.done(DoLook("g", "a", ME.instance), at(9.4), at(9.8), StoreUnavailable("down"))
+    assert isinstance(node.watcher.next(at(10.0)), DoCommit | DoLook)
+
+
 def test_a_short_ttl_is_tried_again_within_half_a_beat():
     """A session of three ticks had two left when the store stood still. When it was back, ticks came at
     once, and the heart still waited, for as long as it would for a ttl of ten seconds."""

@@ -85,8 +85,10 @@ class Watcher:
         return bool(self._busy or self._node.dirty or self._node.sweep)
 
     def try_again(self) -> None:
-        """There is reason to believe that the store serves again."""
+        """There is reason to believe that the store serves again. What was asked before may still fail: it
+        must not keep us waiting as long as if the outage went on."""
         self._not_before = 0.0
+        self._retry.reset()
 
     # ── what to do next ──
 
