@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown
 from headcount.model import Committed, Expect, Outcome, Refused, SessionId, Write
 from headcount.register import apply
 from headcount.stores.sql.intents import WANTED, asked, new_id, read_asked, read_outcome, written_outcome
 from headcount.stores.sql.lines import Line
-from headcount.stores.sql.loading import Loader
+from headcount.stores.sql.loading import Loader, sessions_of
 from headcount.stores.sql.recording import Corrupt, Group, raise_notices, save
-from headcount.stores.sql.speaking import Sql
+from headcount.stores.sql.speaking import Found, Sql
 
 TOGETHER = 200
 """Intents that are carried out in one commit."""
@@ -105,11 +106,11 @@ class Commit:
             answer = None if told is None else read_outcome(told)
             if answer is None:
                 notices: set[SessionId] = set()
-                for one, wish in sql.all("intents", self._group, intent, WANTED, intent, TOGETHER):
-                    try:
-                        commit = Commit(self._group, *read_asked(wish), self._corrupt)
-                    except ValueError:  # of another release: its asker will carry it out
-                        continue
+                commits = self._commits(sql.all("intents", self._group, intent, WANTED, intent, TOGETHER))
+                # All their sessions, in one order: the same ones may be entering other groups together.
+                sessions = {s for _, commit in commits for s in sessions_of(commit._writes, commit._by)}
+                sql.later("alive_of", sql.many(sessions))
+                for one, commit in commits:
                     outcome = commit._apply(sql, group, commit._loader(sql), notices)
                     group = Group(*sql.all("group", self._group)[0])
                     if one == intent:
@@ -120,6 +121,14 @@ class Commit:
             assert answer is not None, "one's own intent is always among them"
             sql.run("drop_intent", intent)
         return group != before, answer
+
+    def _commits(self, found: Found) -> list[tuple[str, Commit]]:
+        """What all ask for. What is not understood is of another release: its asker will carry it out."""
+        commits = []
+        for one, wish in found:
+            with suppress(ValueError):
+                commits.append((one, Commit(self._group, *read_asked(wish), self._corrupt)))
+        return commits
 
     def _taken_back(self, line: Line, intent: str, error: HeadcountError) -> Outcome:
         """We wait no longer. What nobody has carried out, nobody will; else here is the answer."""

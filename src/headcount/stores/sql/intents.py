@@ -34,6 +34,8 @@ KINDS: dict[str, Any] = {
     for kind in (Enter, Amend, Withdraw, Remark, Vacate, Unchanged, Stands, Empty, Committed, Refused)
 }
 
+ASKED = tuple[list[tuple[str, Any]], list[tuple[str, Any]], SessionId]
+
 
 def new_id() -> str:
     return uuid.uuid4().hex
@@ -45,7 +47,7 @@ def asked(writes: Sequence[Write], expect: Collection[Expect], by: SessionId) ->
 
 def read_asked(wish: bytes) -> tuple[list[Write], list[Expect], SessionId]:
     """Raises `ValueError` if it is none of what this release knows."""
-    writes, expect, by = msgspec.msgpack.decode(wish)
+    writes, expect, by = msgspec.msgpack.decode(wish, type=ASKED)
     return _read(writes), _read(expect), by
 
 

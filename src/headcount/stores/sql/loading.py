@@ -34,8 +34,7 @@ class Loader:
             condition.key for condition in expect if not isinstance(condition, Empty)
         }
         members = {w.member_id for w in writes if isinstance(w, Enter | Remark)}
-        sessions = {w.session for w in writes if isinstance(w, Enter)} | {by}
-        self.keys, self.members, self.sessions = keys - {""}, members, sessions - {""}
+        self.keys, self.members, self.sessions = keys - {""}, members, sessions_of(writes, by)
         # Most rows have their member's id for a key.
         self.marked = self.members | self.keys
         of_keys, of_members = sql.many(self.keys), sql.many(self.members)
@@ -78,6 +77,11 @@ class LoadedRecords(SqlRecords):
 
     def alive(self, session: SessionId) -> bool:
         return session in self._alive if session in self._asked.sessions else super().alive(session)
+
+
+def sessions_of(writes: Sequence[Write], by: SessionId) -> set[SessionId]:
+    """Those that have to be alive."""
+    return ({write.session for write in writes if isinstance(write, Enter)} | {by}) - {""}
 
 
 def _key(write: Write) -> str:
