@@ -4,6 +4,7 @@
     Law     a law of the conformance suite, for what the simulation cannot see by its nature: files and
             locks, shards and locks of members, which no town has; and SQL, on a real server
     Story   several clients write and read one register, and the judge of histories is shown what they record
+    Attack  somebody gets in between, as no law can arrange it on every store (`test_servers`)
 
 A mutant is a function that plants one mistake; its docstring says in a sentence what is wrong then. It
 counts as caught only by a *promise*: never by a test of the very line or constant that was changed.
@@ -16,17 +17,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from headcount.errors import HeadcountError
 from headcount.stores import memory
 from headcount.stores.base import TOMBSTONES
 from headcount.testing.conformance import laws
 from headcount.testing.conformance.harness import TickingHarness
 from headcount.testing.conformance.town import at_once
+from tests.conformance import test_servers
 from tests.conformance.harnesses import MariaDBTicks, MemoryTicks, PostgreSQLTicks, SQLiteTicks
+from tests.conformance.places import Place
 from tests.mutants.planting import Planter
 from tests.mutants.scenes import SCENES
 from tests.processes.history import Fault, Record, judge
@@ -219,19 +224,41 @@ class Story:
             harness.close()
 
 
+class Attack:
+    """A test of `test_servers`, which stops somebody in the middle of something, at a place of its own."""
+
+    def __init__(self, attack: str, *, store: Literal["postgresql", "mysql"]) -> None:
+        self.attack = attack
+        self.store: Stored = store
+
+    def hunt(self, _: Path) -> Found:
+        test = getattr(test_servers, f"test_{self.attack}")
+        place = Place(server(self.store))
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                test(place, *([patch] if "monkeypatch" in signature(test).parameters else []))
+        except (pytest.fail.Exception, AssertionError, HeadcountError):
+            return Found(self.attack.replace("_", " "), f"attack, {self.store}", 1)
+        finally:
+            place.close()
+        raise Escaped(f"{self.attack}, as it should be")
+
+
 @dataclass(frozen=True)
 class Mutant:
     name: str
     says: str
     topic: str
     plant: Callable[[Planter], None]
-    hunt: Towns | Law | Story
+    hunt: Towns | Law | Story | Attack
 
 
 MUTANTS: list[Mutant] = []
 
 
-def mutant(hunt: Towns | Law | Story) -> Callable[[Callable[[Planter], None]], Callable[[Planter], None]]:
+def mutant(
+    hunt: Towns | Law | Story | Attack,
+) -> Callable[[Callable[[Planter], None]], Callable[[Planter], None]]:
     """The function below plants a mistake, and this is how it is hunted."""
 
     def note(plant: Callable[[Planter], None]) -> Callable[[Planter], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from headcount.stores.sql import commit, mysql_connection, server_sweep
-from tests.mutants.hunting import Law, Story, mutant
+from tests.mutants.hunting import Attack, Law, Story, mutant
 from tests.mutants.planting import Planter
 
 POSTGRESQL, MYSQL = "postgresql/store", "mysql/store"
@@ -174,3 +174,41 @@ def a_beat_that_does_not_test_the_fence_on_mysql(plant: Planter) -> None:
 def a_notice_in_the_session_alone_on_mysql(plant: Planter) -> None:
     """A beat reads its own row, and there the notice never comes."""
     plant.sql(MYSQL, "raise_notice", "UPDATE notice = VALUES(notice)", "UPDATE lasts = VALUES(lasts)")
+
+
+# ── where somebody gets in between ──
+
+
+def without_the_second_look(plant: Planter) -> None:
+    plant.edit(
+        server_sweep.Sweep._clock_claims,
+        "epoch = clock_of(self._line).epoch\n",
+        "clock = clock_of(self._line)\n    epoch = clock.epoch\n",
+    )
+    plant.edit(
+        server_sweep.Sweep._clock_claims, "    clock = clock_of(self._line)\n    if clock", "    if clock"
+    )
+
+
+@mutant(Attack("a_claim_counts_from_no_tick_older_than_itself", store="postgresql"))
+def a_claim_that_counts_from_before_it_was(plant: Planter) -> None:
+    """The clock is read before the claims are: a place is given away while its owner trusts a later beat."""
+    without_the_second_look(plant)
+
+
+@mutant(Attack("a_claim_counts_from_no_tick_older_than_itself", store="mysql"))
+def a_claim_that_counts_from_before_it_was_on_mysql(plant: Planter) -> None:
+    """The same."""
+    without_the_second_look(plant)
+
+
+@mutant(Attack("a_group_that_is_locked_keeps_no_other_waiting", store="postgresql"))
+def one_locked_group_ends_a_sweep(plant: Planter) -> None:
+    """The dead stay up in all groups behind it."""
+    plant.edit(server_sweep.Sweep.run, "stuck = error\n            continue", "raise")
+
+
+@mutant(Attack("beats_and_notices_are_locked_in_one_order", store="postgresql"))
+def beats_in_whatever_order_they_lie(plant: Planter) -> None:
+    """Who beats many sessions, and who raises notices on them, wait for each other."""
+    plant.sql(POSTGRESQL, "beat_many", 'ORDER BY session COLLATE "C" FOR NO KEY UPDATE', "")

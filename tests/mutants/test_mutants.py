@@ -14,7 +14,7 @@ import pytest
 from headcount import register
 from headcount.stores import memory
 from tests.mutants import coming_back, files, servers, ticks, trust, views, writes
-from tests.mutants.hunting import MUTANTS, SERVERS, Law, Mutant, Stored, Story, Towns, server
+from tests.mutants.hunting import MUTANTS, SERVERS, Attack, Law, Mutant, Stored, Story, Towns, server
 from tests.mutants.planting import NoPlace, Planter
 from tests.servers import fixtures
 
@@ -29,7 +29,7 @@ def test_a_planted_mistake_is_caught(
     mutant: Mutant, tmp_path: Path, record_property, unavailable: fixtures.Unavailable
 ) -> None:
     """A promise that it is known to break breaks, in one of a few towns, or by its law."""
-    if isinstance(mutant.hunt, Law | Story):
+    if isinstance(mutant.hunt, Law | Story | Attack):
         need_server(mutant.hunt.store, unavailable)
     with pytest.MonkeyPatch.context() as patch:
         mutant.plant(Planter(patch))
