@@ -28,7 +28,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from headcount.errors import ConfigError, NotPromised
@@ -37,7 +36,7 @@ from headcount.stores.sql.mysql_beat import beat
 from headcount.stores.sql.mysql_connection import Connector, literal
 from headcount.stores.sql.mysql_doorbell import LEAST, MySQLDoorbell
 from headcount.stores.sql.mysql_line import MySQLLine
-from headcount.stores.sql.server import INTERVAL, ServerStore
+from headcount.stores.sql.server import ServerStore, check, password, printed
 from headcount.stores.sql.statements import migrations, statements
 from headcount.stores.url import Url
 
@@ -100,26 +99,20 @@ class MySQLStore(ServerStore[MySQLLine]):
         password_file: str | None = None,
         **tls: str,
     ) -> None:
-        for name, value, least, most in (("timeout", timeout, 0.1, 60), ("poll", poll, LEAST, 60)):
-            if not least <= value <= most:
-                raise ConfigError(
-                    f"{url.safe}: the option {name!r} goes from {least:g} to {most:g}, not {value:g}"
-                )
+        check(url, password_file, timeout=(timeout, 0.1, 60), poll=(poll, LEAST, 60))
         if not NAMESPACE.fullmatch(namespace):
             raise ConfigError(
                 f"the namespace {namespace!r} cannot be part of a table's name: small letters, digits, _ and "
                 "-, 40 at most"
             )
-        if password_file is not None and url.password is not None:
-            raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
         if not url.path.strip("/"):
             raise ConfigError(f"{url.safe}: after the host comes the name of a database")
         self._prefix = "headcount_" if namespace == "default" else f"headcount_{namespace}_"
         self._poll = poll
-        self._password_file = password_file
-        self._given = url.password or ""
         address = url.safe.partition("?")[0]
-        connect = Connector(url, address, timeout=timeout, password=self._password, tls=tls)
+        connect = Connector(
+            url, address, timeout=timeout, password=lambda: password(url, password_file) or "", tls=tls
+        )
         texts = {name: self._named(text) for name, text in statements("mysql/store").items()}
 
         def make_line(settle: Callable[[MySQLLine], None]) -> MySQLLine:
@@ -130,38 +123,16 @@ class MySQLStore(ServerStore[MySQLLine]):
     @classmethod
     def from_url(cls, url: Url, namespace: str, options: Mapping[str, Any]) -> MySQLStore:
         """The store at a URL as SQLAlchemy spells it."""
-        if url.path.strip("/").count("/"):
-            raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
         return cls(url, namespace=namespace, **options)
 
     def schema_sql(self) -> str:
-        """All that makes the tables of this namespace, as one text. The first client that connects sees that
-        the register belongs to no history yet, and begins one."""
-        made = [f"-- {one.number:04} {one.name}\n\n{one.sql}" for one in migrations(SCHEMA)]
-        newest, interval = migrations(SCHEMA)[-1].number, self._interval or INTERVAL
-        made.append(
-            "INSERT INTO hc.meta (only_row, version, needs, history, epoch, floor)\n"
-            f"VALUES (1, {newest}, 1, '', 0, 0);\n"
-            "INSERT INTO hc.clock (only_row, epoch, number, tick_interval, ticker, standbys, ticked_at, "
-            f"released_until)\nVALUES (1, 0, 1, {interval:g}, '', '[]', 0, -1);\n"
-        )
-        return self._named("\n".join(made))
+        """All that makes the tables of this namespace, as one text."""
+        return self._named(printed(migrations(SCHEMA), self._interval))
 
     def _named(self, text: str) -> str:
         """The SQL with the names of the tables in it."""
         text = text.replace("{clock}", literal(f"{self._prefix}clock"))
         return _TABLE.sub(rf"`{self._prefix}\1`", text)
-
-    def _password(self) -> str:
-        """Read each time, so that it can be changed while we run."""
-        if self._password_file is None:
-            return self._given
-        try:
-            return Path(self._password_file).read_text().splitlines()[0]
-        except (OSError, UnicodeDecodeError, IndexError) as exc:
-            raise ConfigError(
-                f"password_file={self._password_file}: no password can be read there: {exc}"
-            ) from exc
 
     def identity(self, line: MySQLLine) -> str:
         """MySQL's server_uuid is of its data. MariaDB has no such thing: its server_uid is of the machine and

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from headcount.errors import ConfigError, NotPromised
@@ -22,7 +21,7 @@ from headcount.stores.sql.clock import Clock
 from headcount.stores.sql.postgresql_doorbell import PostgreSQLDoorbell
 from headcount.stores.sql.postgresql_errors import read_only
 from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed, limits
-from headcount.stores.sql.server import INTERVAL, ServerStore
+from headcount.stores.sql.server import ServerStore, check, password, printed
 from headcount.stores.sql.statements import migrations, statements
 from headcount.stores.url import Url
 
@@ -85,18 +84,12 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
         password_file: str | None = None,
         **tls: str,
     ) -> None:
-        for name, value, least, most in (("timeout", timeout, 0.1, 60), ("poll", poll, 0.05, 60)):
-            if value is not None and not least <= value <= most:
-                raise ConfigError(
-                    f"{url.safe}: the option {name!r} goes from {least:g} to {most:g}, not {value:g}"
-                )
+        check(url, password_file, timeout=(timeout, 0.1, 60), poll=(poll, 0.05, 60))
         if not NAMESPACE.fullmatch(namespace):
             raise ConfigError(
                 f"the namespace {namespace!r} cannot be part of a schema's name: letters, digits, _ and -, "
                 "50 at most"
             )
-        if password_file is not None and url.password is not None:
-            raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
         self._schema = "headcount" if namespace == "default" else f"headcount_{namespace}"
         self._password_file = password_file
         self._pooled = pooled
@@ -122,22 +115,11 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
     @classmethod
     def from_url(cls, url: Url, namespace: str, options: Mapping[str, Any]) -> PostgreSQLStore:
         """The store at a URL as libpq and SQLAlchemy spell it."""
-        if url.path.strip("/").count("/"):
-            raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
         return cls(url, namespace=namespace, **options)
 
     def schema_sql(self) -> str:
-        """All that makes the tables of this namespace, as one text. The first client that connects sees that
-        the register belongs to no history yet, and begins one."""
-        made = [f"-- {one.number:04} {one.name}\n\n{one.sql}" for one in migrations(SCHEMA)]
-        newest, interval = migrations(SCHEMA)[-1].number, self._interval or INTERVAL
-        made.append(
-            f"INSERT INTO hc.meta (only_row, version, needs, history, epoch, floor) "
-            f"VALUES (1, {newest}, 1, '', 0, 0);\n"
-            "INSERT INTO hc.clock (only_row, epoch, number, tick_interval, ticker, standbys, ticked_at, "
-            f"released_until)\nVALUES (1, 0, 1, {interval:g}, '', '[]', 0, -1);\n"
-        )
-        return self._named("\n".join(made))
+        """All that makes the tables of this namespace, as one text."""
+        return self._named(printed(migrations(SCHEMA), self._interval))
 
     def _named(self, text: str) -> str:
         """The SQL with the schema's name in it, which is `hc` in the files."""
@@ -151,7 +133,6 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
             "port": ",".join(str(port or 5432) for _, port in url.hosts) or None,
             "dbname": url.path.strip("/") or None,
             "user": url.user,
-            "password": url.password,
             "application_name": "headcount",
             "connect_timeout": max(2, round(self._timeout)),
             "keepalives_idle": 10,
@@ -174,20 +155,12 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
 
     def _connect(self) -> Timed:
         given = dict(self._parameters)
-        if self._password_file is not None:
-            given["password"] = self._password()
+        words = password(self._url, self._password_file)
+        if words is not None:
+            given["password"] = words
         con = Timed.connect("", autocommit=True, prepare_threshold=None if self._pooled else 3, **given)
         assert isinstance(con, Timed)
         return con
-
-    def _password(self) -> str:
-        """Read each time, so that it can be changed while we run."""
-        try:
-            return Path(str(self._password_file)).read_text().splitlines()[0]
-        except (OSError, UnicodeDecodeError, IndexError) as exc:
-            raise ConfigError(
-                f"password_file={self._password_file}: no password can be read there: {exc}"
-            ) from exc
 
     def identity(self, line: PostgreSQLLine) -> str:
         ((identity, version, standby),) = line.ask("identity")

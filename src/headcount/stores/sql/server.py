@@ -32,10 +32,10 @@ A sweep that is cut short after its fences leaves live rows of fenced sessions, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -67,34 +67,24 @@ from headcount.model import (
     hidden,
     when,
 )
-from headcount.stores.base import log_corrupt, not_empty
+from headcount.stores.base import not_empty
 from headcount.stores.sql.clock import Clock, clock_of, next_epoch, standbys
 from headcount.stores.sql.commit import Commit, no_group
 from headcount.stores.sql.lines import Line, Lines
 from headcount.stores.sql.recording import Group, write_history
-from headcount.stores.sql.records import decode_all
 from headcount.stores.sql.server_sweep import Sweep
 from headcount.stores.sql.speaking import Found, Sql
 from headcount.stores.sql.statements import Migration
+from headcount.stores.sql.unreadable import Reading
+from headcount.stores.url import Url
 
 L = TypeVar("L", bound=Line)
-R = TypeVar("R", Row, Mark, Claim)
 
 INTERVAL = 1.0
 LEAST_INTERVAL = 0.05
 
 BATCH = 1000
 """Sessions in one statement."""
-
-MOST_COMPLAINTS = 1000
-"""Corrupt records that are remembered as told; after so many, they are told again."""
-
-GETTING_RID = {
-    "row": "it is replaced when its member enters again",
-    "mark": "it is replaced when its member is marked again",
-    "claim": "it holds nobody back, and goes when its group is deleted",
-}
-"""What becomes of a record that cannot be read."""
 
 
 class Head(NamedTuple):
@@ -107,7 +97,7 @@ class Head(NamedTuple):
     interval: float
 
 
-class ServerStore(Generic[L]):
+class ServerStore(Reading, Generic[L]):
     """One client of a store on a database server. A dialect brings its lines, and its doorbell."""
 
     def __init__(
@@ -123,14 +113,13 @@ class ServerStore(Generic[L]):
             raise ConfigError(
                 f"the option 'interval' of this store goes from {LEAST_INTERVAL:g} to 3600, not {interval:g}"
             )
+        super().__init__(address)
         self.address = address
-        self.on_corrupt: Callable[[str], object] = log_corrupt
         self.lines = Lines(lambda: make_line(self._settle))
         self._migrations = migrations
         self._interval = interval
         self._seen = 0
         """The newest epoch of the register that this client has seen."""
-        self._told: set[tuple[str, str, str]] = set()
 
     def identity(self, line: L) -> str:
         """Which history of the server this is. Raises `NotPromised` if the server is too old."""
@@ -428,21 +417,41 @@ class ServerStore(Generic[L]):
     def _sweep(self, line: L) -> Sweep:
         return Sweep(line, self._corrupt, lambda group: self.ring(line, group))
 
-    # ── what cannot be read ──
 
-    def _decoded(self, group: str, kind: type[R], found: Iterable[Sequence[Any]]) -> list[R]:
-        return decode_all(kind, found, partial(self._corrupt, group))
+def printed(made: Sequence[Migration], interval: Seconds | None) -> str:
+    """All that makes the tables, as one text. The first client that connects sees that the register belongs
+    to no history yet, and begins one."""
+    scripts = [f"-- {one.number:04} {one.name}\n\n{one.sql}" for one in made]
+    scripts.append(
+        "INSERT INTO hc.meta (only_row, version, needs, history, epoch, floor)\n"
+        f"VALUES (1, {made[-1].number}, 1, '', 0, 0);\n"
+        "INSERT INTO hc.clock (only_row, epoch, number, tick_interval, ticker, standbys, ticked_at, "
+        f"released_until)\nVALUES (1, 0, 1, {interval or INTERVAL:g}, '', '[]', 0, -1);\n"
+    )
+    return "\n".join(scripts)
 
-    def _corrupt(self, group: str, kind: str, key: str, what: str) -> None:
-        if (group, kind, key) in self._told:
-            return
-        if len(self._told) >= MOST_COMPLAINTS:
-            self._told.clear()
-        self._told.add((group, kind, key))
-        self.on_corrupt(
-            f"{self.address}: the {kind} {key} of group {group!r} cannot be read and is left out: {what}; "
-            f"{GETTING_RID[kind]}"
-        )
+
+def check(url: Url, password_file: str | None, **numbers: tuple[float | None, float, float]) -> None:
+    """What the options of all servers have in common. Of each number, its value, the least and the most."""
+    for name, (value, least, most) in numbers.items():
+        if value is not None and not least <= value <= most:
+            raise ConfigError(
+                f"{url.safe}: the option {name!r} goes from {least:g} to {most:g}, not {value:g}"
+            )
+    if password_file is not None and url.password is not None:
+        raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
+    if url.path.strip("/").count("/"):
+        raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
+
+
+def password(url: Url, password_file: str | None) -> str | None:
+    """Read each time that somebody connects, so that it can be changed while we run."""
+    if password_file is None:
+        return url.password
+    try:
+        return Path(password_file).read_text().splitlines()[0]
+    except (OSError, UnicodeDecodeError, IndexError) as exc:
+        raise ConfigError(f"password_file={password_file}: no password can be read there: {exc}") from exc
 
 
 def _head(found: Found) -> Head | None:

@@ -45,10 +45,8 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, TypeVar
 
 from headcount.errors import ConfigError, NotPromised
 from headcount.model import (
@@ -76,10 +74,9 @@ from headcount.model import (
     when,
 )
 from headcount.register import apply
-from headcount.stores.base import log_corrupt, not_empty
+from headcount.stores.base import not_empty
 from headcount.stores.sql.mounts import on_network
 from headcount.stores.sql.recording import SqlRecords
-from headcount.stores.sql.records import decode_all
 from headcount.stores.sql.sqlite_beats import SQL as BEATS
 from headcount.stores.sql.sqlite_beats import Beats, next_epoch
 from headcount.stores.sql.sqlite_doorbell import SQLiteDoorbell
@@ -95,9 +92,8 @@ from headcount.stores.sql.sqlite_register import (
 )
 from headcount.stores.sql.sqlite_sweep import WINDOW, Work, rolled_back, sweep
 from headcount.stores.sql.statements import migrations
+from headcount.stores.sql.unreadable import R, Reading
 from headcount.stores.url import Url
-
-R = TypeVar("R", Row, Mark, Claim)
 
 INTERVAL = 1.0
 LEAST_INTERVAL = 0.05
@@ -106,16 +102,6 @@ REGISTER, VOLATILE = "sqlite/register", "sqlite/beats"
 NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 TAKEN = ("-beats", "-wal", "-shm", "-journal")
 """What SQLite and we put behind a path: a namespace that ends so would be another one's file."""
-
-MOST_COMPLAINTS = 1000
-"""Corrupt records that are remembered as told; after so many, they are told again."""
-
-GETTING_RID = {
-    "row": "it is replaced when its member enters again",
-    "mark": "it is replaced when its member is marked again",
-    "claim": "it holds nobody back, and goes when its group is deleted",
-}
-"""What becomes of a record that cannot be read."""
 
 PROMISES = Guarantees(
     scope="host",
@@ -131,7 +117,7 @@ PROMISES = Guarantees(
 )
 
 
-class SQLiteStore:
+class SQLiteStore(Reading):
     """One client of a store in SQLite.
 
     `interval`      seconds between ticks; decided when the store is made, and the same for all ever after
@@ -160,14 +146,13 @@ class SQLiteStore:
         _within("poll", poll, 0.02, 1)
         _within("lock_timeout", lock_timeout, 0.01, 60)
         self.path = os.path.abspath(path) + ("" if namespace == "default" else f".{namespace}")
+        super().__init__(self.path)
         self.address = f"sqlite:///{self.path}"
-        self.on_corrupt: Callable[[str], object] = log_corrupt
         self._interval = interval
         self._poll = poll
         self._lock_timeout = lock_timeout
         self._seen = 0
         """The newest epoch of the register that this client has seen."""
-        self._told: set[tuple[str, str, str]] = set()
 
         # The heart's own, so that nothing of the watcher's can hold it up.
         self._heart = Beats(self._beats_link(), self._register_link("NORMAL"))
@@ -427,22 +412,6 @@ class SQLiteStore:
             volatile.execute(BEATS["set_clock"], clock._replace(released_until=until))
         with self._register.writing() as con:
             con.execute(SQL["add_history"], (time.time(), "", "", "guard released", "", 0, ""))
-
-    # ── what cannot be read ──
-
-    def _decoded(self, group: str, kind: type[R], found: Iterable[Sequence[Any]]) -> list[R]:
-        return decode_all(kind, found, partial(self._corrupt, group))
-
-    def _corrupt(self, group: str, kind: str, key: str, what: str) -> None:
-        if (group, kind, key) in self._told:
-            return
-        if len(self._told) >= MOST_COMPLAINTS:
-            self._told.clear()
-        self._told.add((group, kind, key))
-        self.on_corrupt(
-            f"{self.path}: the {kind} {key} of group {group!r} cannot be read and is left out: {what}; "
-            f"{GETTING_RID[kind]}"
-        )
 
 
 def _within(name: str, value: float, least: float, most: float) -> None:
