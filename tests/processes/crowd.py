@@ -49,10 +49,10 @@ class Crowd:
         until(lambda: not self.unseen(since), lambda: self.unseen(since), SOON)
 
     def is_unharmed(self, since: float) -> None:
-        """All have beaten since, and when two ttls of ticks have passed they are the same lives as before."""
+        """All have beaten since, and when a ttl and a half of ticks has passed they are the same lives."""
         self.all_beat(since)
         number = self.town.ticking.tick().number
-        passed = 2 * self.ttl / INTERVAL
+        passed = 1.5 * self.ttl / INTERVAL
         until(lambda: self.town.ticking.tick().number > number + passed, self.town.ticking.tick, SOON)
         rows = self.rows()
         assert {name: row.state.value for name, row in rows.items()} == dict.fromkeys(self.names, "up")

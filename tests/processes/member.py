@@ -68,12 +68,12 @@ def be(config: dict[str, Any]) -> None:
         changes = group.changes()
         threading.Thread(target=tell, args=(changes,), daemon=True).start()
         group.view()
-    if config.get("lead"):
-        threading.Thread(target=lead, args=(group, config), daemon=True).start()
     for name in config.get("groups", ()):
         coordinator.join_group(name, b"0", create=True)
     health = coordinator.health()
     say("joined", member=config["member_id"], session=health["session"], incarnation=health["incarnations"])
+    if config.get("lead"):
+        threading.Thread(target=lead, args=(group, config), daemon=True).start()
     if config.get("loop") == "eventlet":
         busy(config["busy"], group)
     published = 0

@@ -23,7 +23,7 @@ from headcount.model import Snapshot
 from headcount.stores.base import Store
 from tests.processes.history import Commit, Read, Record, commit_seen, judge, load
 from tests.processes.member import now
-from tests.processes.places import connections, on_every_server, on_every_store
+from tests.processes.places import SERVERS, connections, on_every_server
 from tests.processes.town import ROOT, Town, until
 from tests.processes.writer import GROUP, Writer, look
 from tests.servers.mariadb import MariaDB
@@ -67,8 +67,9 @@ def writers(
             process.wait()
 
 
-@on_every_store
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("town", "seed"), [("sqlite", 1), ("sqlite", 2), *((kind, 1) for kind in SERVERS)], indirect=["town"]
+)
 def test_what_processes_record_fits_together(town: Town, tmp_path: Path, seed: int) -> None:
     """Revisions follow real time without a gap, every read is the register at one revision, and tokens grow,
     whichever way five processes get into each other's way."""

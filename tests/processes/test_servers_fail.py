@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from tests.processes.places import SqlServer
 
 CROWD = 50
-FENCED = 8
-"""So many of the crowd the guard lets go in a window: 15 % of them, and of those who are back by then."""
+FEW = 30
+FENCED = 5
+"""So many of the few the guard lets go in a window: 15 % of them, and of those who are back by then."""
 TTL = 2.0
 
 TIMEOUT = 1.0
@@ -145,8 +146,8 @@ def test_a_server_that_takes_no_more_connections_costs_no_more_than_the_guard_al
     server = own_server()
     database = server.fresh_database()
     town = build(server.url(database, timeout=TIMEOUT))
-    crowd = Crowd(town, CROWD, ttl=ttl, watch=False)
-    theirs = connections(server, database)[-CROWD // 2 :]
+    crowd = Crowd(town, FEW, ttl=ttl, watch=False)
+    theirs = connections(server, database)[-FEW // 2 :]
     eye = town.start("eye").joined()
     for _ in range(2):
         crowd.all_beat(time.time())
