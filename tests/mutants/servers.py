@@ -67,7 +67,7 @@ def rows_and_then_the_revision(plant: Planter) -> None:
     plant.sql(POSTGRESQL, "begin_reading", "REPEATABLE READ", "READ COMMITTED")
 
 
-@mutant(Law("a_picture_is_of_one_revision", store="postgresql", tries=10))
+@mutant(Law("a_picture_is_of_one_revision", store="postgresql", tries=40))
 def a_picture_of_several_moments(plant: Planter) -> None:
     """Each statement of a read has a snapshot of its own."""
     plant.sql(POSTGRESQL, "begin_reading", "REPEATABLE READ", "READ COMMITTED")
