@@ -40,7 +40,7 @@ PROMISES = Guarantees(
 
 SCHEMA = "postgresql/schema"
 OLDEST = 120_000
-"""The oldest server that this was run against, as `server_version_num`."""
+"""The oldest server whose SQL suffices, as `server_version_num`; the tests run on the one of Debian, 15."""
 
 POLL, POLL_ALONE = 5.0, 0.5
 """Seconds between looks for what NOTIFY did not tell; and where it cannot tell anything."""

@@ -32,6 +32,7 @@ A sweep that is cut short after its fences leaves live rows of fenced sessions, 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -97,7 +98,7 @@ class Head(NamedTuple):
     interval: float
 
 
-class ServerStore(Reading, Generic[L]):
+class ServerStore(Reading, ABC, Generic[L]):
     """One client of a store on a database server. A dialect brings its lines, and its doorbell."""
 
     def __init__(
@@ -121,9 +122,9 @@ class ServerStore(Reading, Generic[L]):
         self._seen = 0
         """The newest epoch of the register that this client has seen."""
 
+    @abstractmethod
     def identity(self, line: L) -> str:
         """Which history of the server this is. Raises `NotPromised` if the server is too old."""
-        raise NotImplementedError
 
     # ── opening ──
 
@@ -287,9 +288,9 @@ class ServerStore(Reading, Generic[L]):
                 notices.update((session, taken.get(session)) for session in batch)
             return Beat(notices=notices, tick=tick or clock_of(line).tick)
 
+    @abstractmethod
     def beat_some(self, line: L, sessions: Sequence[SessionId]) -> tuple[dict[SessionId, int], Tick | None]:
         """The notices of those that were taken; and the tick, where it came along."""
-        raise NotImplementedError
 
     def _fill(self, line: L) -> None:
         """If the beats were lost, begin anew: every session that is not fenced gets its whole time."""
