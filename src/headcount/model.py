@@ -17,7 +17,7 @@ Unix seconds, are for people, and decide nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -427,6 +427,15 @@ class Empty(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Expect: TypeAlias = Unchanged | Stands | Empty
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What is asked of a group: all of these writes, or none. `by` is the session that writes; empty: an
+    operator."""
+
+    writes: Sequence[Write]
+    expect: Collection[Expect] = ()
+    by: SessionId = ""
 
 
 class Refusal(StrEnum):

@@ -5,7 +5,9 @@ compare-and-set) loads the few records that the writes name, lets this module ap
 stores what changed. A store therefore translates records, and does not decide about them.
 
 A commit is all or nothing. Each record that it writes takes a revision of its own, one after the
-other: two rows that stand in the same commit must not get the same fencing token.
+other: two rows that stand in the same commit must not get the same fencing token. Wishes of several
+are carried out one after the other, each by itself all or nothing: what an earlier one has changed, a
+later one finds, though nothing is stored before the last.
 
 The life of a row
 
@@ -40,6 +42,7 @@ from headcount.model import (
     Entry,
     Expect,
     Mark,
+    Outcome,
     RecordKind,
     Refusal,
     Refused,
@@ -52,6 +55,7 @@ from headcount.model import (
     State,
     Unchanged,
     Vacate,
+    Wish,
     Withdraw,
     Write,
 )
@@ -77,7 +81,8 @@ class Records(Protocol):
 
 
 class Ledger:
-    """The changes of one commit, laid over the records they were made from."""
+    """The changes of one commit, laid over the records they were made from: those of a store, or those
+    of another ledger, which are what it shows."""
 
     def __init__(
         self,
@@ -120,6 +125,34 @@ class Ledger:
 
     def claim(self, key: str) -> Claim | None:
         return self.claims[key] if key in self.claims else self._records.claim(key)
+
+    def claims_of(self, member_id: str) -> list[Claim]:
+        found = {claim.key: claim for claim in self._records.claims_of(member_id)}
+        found.update({k: c for k, c in self.claims.items() if c is not None and c.member_id == member_id})
+        return [claim for key, claim in found.items() if self.claims.get(key, claim) is not None]
+
+    def holding(self) -> list[Row | Claim]:
+        found = [holder for holder in self._records.holding() if not self._changed(holder)]
+        found += [row for row in self.rows.values() if row is not None and row.live and row.shards]
+        return found + [claim for claim in self.claims.values() if claim is not None and claim.shards]
+
+    def alive(self, session: SessionId) -> bool:
+        return self._records.alive(session)
+
+    def absorb(self, later: Ledger) -> None:
+        """Take over the changes of a ledger that was laid over this one."""
+        for kind, mine, changed in (
+            ("row", self.rows, later.rows),
+            ("mark", self.marks, later.marks),
+            ("claim", self.claims, later.claims),
+        ):
+            mine.update(changed)  # type: ignore[arg-type]  # the two are of one kind
+            for key in changed:
+                self.removed.pop((kind, key), None)  # type: ignore[arg-type]
+        self.removed |= later.removed
+        self.notices |= later.notices
+        self.entries += later.entries
+        self.revision = later.revision
 
     def outcome(self) -> Committed:
         return Committed(
@@ -266,7 +299,7 @@ class Ledger:
         if wanted != ((old.disabled, old.forced_down, old.expelled) if old else (None, False, False)):
             self._mark(write, clear)
         if write.fenced:
-            for claim in self._claims_of(write.member_id):
+            for claim in self.claims_of(write.member_id):
                 self.vacate(claim, "fenced")
         return None
 
@@ -367,10 +400,8 @@ class Ledger:
             mode=row.mode,
         )
 
-    def _claims_of(self, member_id: str) -> list[Claim]:
-        found = {claim.key: claim for claim in self._records.claims_of(member_id)}
-        found.update({k: c for k, c in self.claims.items() if c is not None and c.member_id == member_id})
-        return [claim for key, claim in found.items() if self.claims.get(key, claim) is not None]
+    def _changed(self, holder: Row | Claim) -> bool:
+        return holder.key in (self.rows if isinstance(holder, Row) else self.claims)
 
     @staticmethod
     def _is(row: Row | None, write: Amend | Withdraw) -> bool:
@@ -431,6 +462,37 @@ def apply(
         if refused is not None:
             return refused
     return ledger
+
+
+def apply_all(
+    records: Records,
+    group: str,
+    wishes: Iterable[Wish],
+    *,
+    revision: Revision,
+    now: float,
+    unclocked: bool = False,
+) -> tuple[Ledger, list[Outcome]]:
+    """Wishes of several, in this order: all changes in one ledger, and to each its answer. Whoever is
+    refused has changed nothing, and the others do not notice."""
+    whole, outcomes = Ledger(records, group, revision, now), list[Outcome]()
+    for wish in wishes:
+        done = apply(
+            whole,
+            group,
+            wish.writes,
+            wish.expect,
+            revision=whole.revision,
+            now=now,
+            by=wish.by,
+            unclocked=unclocked,
+        )
+        if isinstance(done, Ledger):
+            whole.absorb(done)
+            outcomes.append(done.outcome())
+        else:
+            outcomes.append(done)
+    return whole, outcomes
 
 
 def _holds(records: Records, condition: Expect) -> bool:

@@ -212,6 +212,70 @@ class _Changing(MemoryStore):
         raise NotImplementedError
 
 
+@breaks("each_wish_is_all_or_nothing_by_itself", "who_is_lost_is_refused_and_the_others_are_not")
+class OneRefusalForAll(MemoryStore):
+    def commit_together(self, group, wishes):
+        writes = [write for wish in wishes for write in wish.writes]
+        outcome = self.commit(group, writes, [c for wish in wishes for c in wish.expect], by=wishes[-1].by)
+        return [outcome] * len(wishes)
+
+
+@breaks("a_later_wish_finds_what_an_earlier_one_has_changed")
+class AllAreJudgedBeforeAnyIsWritten(MemoryStore):
+    def commit_together(self, group, wishes):
+        before = {row.key: row.revision for row in self.read(group).rows}
+        fair = [
+            all(before.get(e.key, 0) == e.revision for e in w.expect if hasattr(e, "revision"))
+            for w in wishes
+        ]
+        return [
+            self.commit(group, wish.writes, () if ok else wish.expect, by=wish.by)
+            for wish, ok in zip(wishes, fair, strict=True)
+        ]
+
+
+@breaks("revisions_count_on_from_wish_to_wish", "crowds_that_come_at_once_lose_nobody")
+class EveryAnswerIsTheLast(MemoryStore):
+    def commit_together(self, group, wishes):
+        return [super().commit_together(group, wishes)[-1]] * len(wishes)
+
+
+@breaks("history_tells_of_each_wish")
+class TheOneWhoCommitsIsTheOneWhoAsked(MemoryStore):
+    def commit_together(self, group, wishes):
+        return [self.commit(group, w.writes, w.expect, by=wishes[0].by) for w in wishes]
+
+
+@breaks("what_goes_and_comes_again_in_one_go_is_there")
+class WhatWentInOneGoIsGone(MemoryStore):
+    def read(self, group, after=None, *, only=None):
+        seen = super().read(group, after, only=only)
+        if isinstance(seen, Delta):
+            gone = {(kind, key) for _, kind, key in self.server.groups[group].tombstones}
+            return replace(seen, removed=tuple(sorted(gone)))
+        return seen
+
+
+@breaks("where_there_is_no_group_all_are_told")
+class GoingTogetherMakesTheGroup(MemoryStore):
+    def commit_together(self, group, wishes):
+        self.create_group(group)
+        return super().commit_together(group, wishes)
+
+
+@breaks("a_place_that_is_taken_and_given_up_in_one_go")
+class ToGiveUpWhatIsFreeIsACommit(MemoryStore):
+    def commit_together(self, group, wishes):
+        outcomes = super().commit_together(group, wishes)
+        return [replace(o, revision=o.revision + n) for n, o in enumerate(outcomes)]
+
+
+@breaks("sessions_that_are_opened_together_all_live")
+class OnlyTheFirstIsOpened(MemoryStore):
+    def open_sessions(self, sessions):
+        return super().open_sessions(sessions[:1]) * len(sessions)
+
+
 @breaks("two_stands_in_one_commit_get_two_tokens")
 class OneTokenForACommit(_Changing):
     def spoil(self, server, group, old, done):

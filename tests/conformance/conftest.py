@@ -39,6 +39,7 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def add_intent(place: Place) -> Callable[..., None]:
     """A function that leaves wishes of somebody who has asked before us: writes, or bytes as they are."""
+    from headcount.model import Wish
     from headcount.stores.sql.intents import asked, new_id
 
     def add(*wishes: Write | bytes) -> None:
@@ -46,7 +47,7 @@ def add_intent(place: Place) -> Callable[..., None]:
             sql.each(
                 "add_intent",
                 [
-                    (new_id(), "web", wish if isinstance(wish, bytes) else asked([wish], [], ""))
+                    (new_id(), "web", wish if isinstance(wish, bytes) else asked([Wish([wish])]))
                     for wish in wishes
                 ],
             )

@@ -143,13 +143,23 @@ def test_ones_own_is_carried_out_however_many_wait(
 @pytest.mark.parametrize(
     "wish",
     [
-        msgspec.msgpack.encode([[("Promise", {"member_id": "ann"})], [], ""]),
-        msgspec.msgpack.encode([[("Remark", {"member_id": 7})], [], ""]),
-        msgspec.msgpack.encode([[], [], "", "more"]),
+        msgspec.msgpack.encode([[[("Promise", {"member_id": "ann"})], [], ""]]),
+        msgspec.msgpack.encode([[[("Remark", {"member_id": 7, "seen": 0})], [], ""]]),
+        msgspec.msgpack.encode([[[("Remark", {"member_id": "ann", "seen": 0, "softly": True})], [], ""]]),
+        msgspec.msgpack.encode([[[("Remark", "ann")], [], ""]]),
+        msgspec.msgpack.encode([[[], [], "", "more"]]),
         msgspec.msgpack.encode(7),
         b"\xc1",
     ],
-    ids=["another-kind", "other-fields", "more-than-three", "a-number", "no-msgpack"],
+    ids=[
+        "another-kind",
+        "another-type",
+        "more-fields",
+        "no-fields",
+        "more-than-three",
+        "a-number",
+        "no-msgpack",
+    ],
 )
 def test_what_is_not_understood_holds_nobody_up(place: Place, crowded: None, add_intent, wish: bytes) -> None:
     """It was asked by another release, which will carry it out itself. Those before and after it are carried

@@ -9,7 +9,7 @@ import math
 
 from headcount.core.agent import Agent
 from headcount.core.membership import Membership
-from headcount.core.work import DoCommit, DoLook, DoRead
+from headcount.core.work import DoCommit, DoLook, DoRead, parts
 from headcount.model import Enter
 from tests.simulation.process import Flight, Process
 from tests.simulation.scenes.common import rejoin, rows_of, victim
@@ -135,9 +135,11 @@ def late_enter_of_who_does_not_watch(town: Town) -> Script:
 
 
 def _enters(flight: Flight) -> bool:
-    request = flight.request
-    return isinstance(request, DoCommit) and any(
-        isinstance(write, Enter) and write.seen for write in request.writes
+    return any(
+        isinstance(write, Enter) and write.seen
+        for request in parts(flight.request)
+        if isinstance(request, DoCommit)
+        for write in request.writes
     )
 
 
@@ -156,7 +158,10 @@ def late_amend(town: Town) -> Script:
     dies = rng.random() < 0.5
     wait = agent.presence.ttl + 3 * town.interval if dies else 1.5 * process.patience
     town.held = [
-        (lambda flight: flight.hand.process is process and isinstance(flight.request, DoCommit), wait)
+        (
+            lambda flight: flight.hand.process is process and isinstance(parts(flight.request)[0], DoCommit),
+            wait,
+        )
     ]
     process.publish(agent, membership)
     process.poke()

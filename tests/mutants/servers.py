@@ -33,14 +33,14 @@ def an_older_beat_that_lands_late(plant: Planter) -> None:
 def an_enter_that_does_not_lock_its_session(plant: Planter) -> None:
     """A row is up in a session that has gone meanwhile, and nobody will ever expire it."""
     plant.sql(POSTGRESQL, "alive_of", "FOR KEY SHARE", "")
-    plant.edit(commit.Commit._apply, "done = apply(", "pause()\n    done = apply(", pause=pause)
+    plant.edit(commit.Commit._apply, "records = loader", "pause()\n    records = loader", pause=pause)
 
 
 @mutant(Law("an_enter_and_a_goodbye_do_not_pass_each_other", store="postgresql", tries=10))
 def a_goodbye_under_a_lock_that_enters_do_not_meet(plant: Planter) -> None:
     """To fence a session changes none of its keys; so it takes the lock of one who does."""
     plant.sql(POSTGRESQL, "lock_session", "FOR UPDATE", "")
-    plant.edit(commit.Commit._apply, "done = apply(", "pause()\n    done = apply(", pause=pause)
+    plant.edit(commit.Commit._apply, "records = loader", "pause()\n    records = loader", pause=pause)
 
 
 @mutant(Law("a_beat_and_a_sweep_do_not_pass_each_other", store="postgresql", tries=10))
@@ -79,9 +79,10 @@ def what_is_looked_at_before_the_lock(plant: Planter) -> None:
     plant.edit(
         commit.Commit.carry_out,
         'found = sql.later("group_if_free", self._group)\n'
-        "        loader = self._loader(sql)\n"
+        "        loader = Loader(sql, self._group, self._wishes)\n"
         "        free = found()",
-        'loader = self._loader(sql)\n        pause()\n        free = sql.all("group_if_free", self._group)',
+        "loader = Loader(sql, self._group, self._wishes)\n"
+        '        pause()\n        free = sql.all("group_if_free", self._group)',
         pause=pause,
     )
 
@@ -142,7 +143,7 @@ def the_overdue_are_not_locked_on_mysql(plant: Planter) -> None:
 def an_enter_that_does_not_lock_its_session_on_mysql(plant: Planter) -> None:
     """A row is up in a session that has gone meanwhile."""
     plant.sql(MYSQL, "alive_of", "FOR UPDATE", "")
-    plant.edit(commit.Commit._apply, "done = apply(", "pause()\n    done = apply(", pause=pause)
+    plant.edit(commit.Commit._apply, "records = loader", "pause()\n    records = loader", pause=pause)
 
 
 @mutant(Law("a_first_beat_is_no_sign_that_all_are_there", store="mysql"))

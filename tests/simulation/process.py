@@ -32,10 +32,12 @@ from headcount.core.work import (
     DoOpen,
     DoRead,
     DoSweep,
+    DoTogether,
     Listen,
     Rest,
     Told,
     ToldSelf,
+    parts,
 )
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Delta, Moment, Ring, Snapshot
@@ -76,7 +78,7 @@ class Flight:
         self.patience = patience
         self.until = math.inf
         """The true time at which its sender gives up."""
-        self.kind = KINDS[type(request)]
+        self.kind = KINDS[type(parts(request)[0])]
         self.came_in: Any = None
         self.doubt = False
         """Whether it was carried out, or still may be."""
@@ -189,7 +191,9 @@ class Hand:
                 "it stops", f"the {self.name} of {self.process.name} spins; now it sends {request}"
             )
         self.sent += 1
-        name = type(request).__name__
+        if isinstance(request, DoTogether):
+            self.process.world.faults["several asked in one go"] += 1
+        name = type(parts(request)[0]).__name__
         self.kinds[name] = self.kinds.get(name, 0) + 1
 
     # ── what comes back ──

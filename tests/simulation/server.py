@@ -22,6 +22,7 @@ from headcount.core.work import (
     DoOpen,
     DoRead,
     DoSweep,
+    DoTogether,
 )
 from headcount.errors import HeadcountError
 from headcount.model import Beat, Granted, Session, SessionId, Tick
@@ -140,6 +141,9 @@ class Client(MemoryStore):
                     return self.close_session(session_id)
                 case DoCommit(group, writes, by):
                     return self.commit(group, writes, by=by)
+                case DoTogether(requests):
+                    answers = [self.carry_out(one) for one in requests]
+                    return next((one for one in answers if isinstance(one, HeadcountError)), answers)
                 case DoCreate(group):
                     return self.create_group(group)
                 case DoLook(group, member_id):

@@ -29,12 +29,14 @@ from headcount.core.work import (
     DoOpen,
     DoRead,
     DoSweep,
+    DoTogether,
     Listen,
     OutageBegan,
     OutageEnded,
     Rest,
     Told,
     ToldSelf,
+    parts,
 )
 from headcount.errors import AccessDenied, GroupNotFound, HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import (
@@ -185,6 +187,9 @@ class Process:
                     store.close_session(session)
                 case DoCommit(group=group, writes=writes, by=by):
                     return store.commit(group, writes, by=by)
+                case DoTogether(requests=requests):
+                    answers = [self.carry_out(one) for one in requests]
+                    return next((one for one in answers if isinstance(one, HeadcountError)), answers)
                 case DoCreate(group=group):
                     return store.create_group(group)
                 case DoLook(group=group, member_id=member_id):
@@ -343,14 +348,104 @@ def test_a_member_alone_stays_a_member():
 
 
 def test_each_coordinator_has_its_turn():
-    """A hundred that join: nobody's second request comes before anybody's first."""
+    """A hundred that join, each its own group: nobody's second request comes before anybody's first."""
     process = Process(Town())
-    members = [process.member(f"m{n:03}") for n in range(100)]
+    for n in range(100):
+        process.town.store.create_group(f"g{n:03}")
+    members = [process.member(f"m{n:03}", f"g{n:03}") for n in range(100)]
+    opened, *commits = process.settle()
+
+    assert [request.instance for request in parts(opened)] == [m.me.instance for m in members]  # type: ignore[arg-type, union-attr]
+    assert kinds(commits) == ["DoCommit"] * 100
+    assert [request.instance for request in commits] == [m.me.instance for m in members]  # type: ignore[attr-defined]
+
+
+def test_a_crowd_goes_together():
+    """Three hundred that join one group at once are four requests, and nobody is served twice in one."""
+    process = Process(Town())
+    for n in range(300):
+        process.member(f"m{n:03}")
     done = process.settle()
 
-    assert kinds(done) == ["DoOpen"] * 100 + ["DoCommit"] * 100
-    assert [request.instance for request in done[:100]] == [m.me.instance for m in members]  # type: ignore[attr-defined]
-    assert [request.instance for request in done[100:]] == [m.me.instance for m in members]  # type: ignore[attr-defined]
+    assert kinds(done) == ["DoTogether"] * 4
+    assert [len(parts(request)) for request in done] == [200, 100, 200, 100]  # type: ignore[arg-type]
+    assert len(process.town.live()) == 300
+
+
+def test_what_does_not_go_along_is_next():
+    """Commits to one group go together; the first of another kind ends the row, and is not lost."""
+    process = Process(Town())
+    process.town.store.create_group("other")
+    for n, group in enumerate("g g other other g".split()):
+        members = process.member(f"m{n}", "g" if group == "g" else "other")
+    assert len(parts(process.turn())) == 5  # type: ignore[arg-type]
+    done = process.settle()
+
+    assert [[one.group for one in parts(request)] for request in done] == [  # type: ignore[arg-type, union-attr]
+        ["g", "g"],
+        ["other", "other"],
+        ["g"],
+    ]
+    assert members.phase is Phase.JOINED
+
+
+def test_a_reading_that_does_not_go_along_is_not_lost():
+    """It was taken off the list of groups to be read when somebody needed it."""
+    process = Process(Town())
+    ann = process.joined("ann")
+    process.watch(process.owner(ann))
+    process.settle()
+    for n in range(3):
+        process.member(f"m{n}")
+    process.turn()
+    ann.failed(DOWN, process.town.now, process.town.now)
+    process.town.now += 0.3
+    process.node.watcher.poke(process.owner(ann))
+    process.node.dirty.clear()
+
+    assert len(parts(process.turn())) == 3  # type: ignore[arg-type]
+    process.node.dirty.clear()
+    request = process.turn()
+    assert isinstance(request, DoRead)
+    assert request.group == "g"
+
+
+def test_whoever_has_gone_meanwhile_is_not_served():
+    """What was put aside for a coordinator is dropped with it."""
+    process = Process(Town())
+    process.town.store.create_group("other")
+    process.member("ann")
+    bob = process.member("bob", "other")
+    process.turn()
+    assert isinstance(process.turn(), DoCommit)
+    process.node.drop(process.owner(bob))
+    process.settle()
+
+    assert process.town.live("other") == set()
+
+
+def test_after_a_failure_they_go_one_by_one():
+    """What fails for all at once may be the fault of one: it keeps nobody else out."""
+    process = Process(Town())
+    for n in range(4):
+        process.member(f"m{n}")
+    process.turn()
+
+    def poisoned(request: object) -> HeadcountError | None:
+        bad = any(getattr(one, "instance", "").startswith("p/m1/") for one in parts(request))  # type: ignore[arg-type]
+        return OutcomeUnknown("this one is too much for it") if bad else None
+
+    process.fault = poisoned
+    assert len(parts(process.turn())) == 4  # type: ignore[arg-type]
+    for _ in range(100):
+        process.town.now += 0.2
+        process.turn()
+
+    assert process.town.live() == {"m0", "m2", "m3"}
+    process.fault = lambda request: None
+    process.town.now += 2.0
+    process.settle()
+    assert process.town.live() == {"m0", "m1", "m2", "m3"}
 
 
 def test_one_that_always_has_something_to_do_keeps_nobody_waiting():
@@ -358,14 +453,16 @@ def test_one_that_always_has_something_to_do_keeps_nobody_waiting():
     process = Process(Town())
     busy = process.joined("busy")
     for n in range(10):
-        process.member(f"m{n}")
+        process.town.store.create_group(f"g{n}")
+        process.member(f"m{n}", f"g{n}")
     owners = []
-    for n in range(22):
+    for n in range(13):
         busy.update(f"{n}".encode())
         process.node.watcher.poke(process.owner(busy))
         owners.append(getattr(process.turn(), "instance", None))
 
     assert owners.count(busy.me.instance) <= 3
+    assert all(process.town.live(f"g{n}") for n in range(10))
 
 
 def test_many_that_join_blind_nobody():
@@ -1070,8 +1167,9 @@ class Chaos:
         sessions: tuple[SessionId, ...] = ()
         if isinstance(flight.answer, Beat):
             sessions = tuple(s for s, notice in flight.answer.notices.items() if notice is not None)
-        elif isinstance(flight.request, DoOpen) and not isinstance(flight.answer, HeadcountError):
-            sessions = (flight.request.session.id,)
+        elif not isinstance(flight.answer, HeadcountError):
+            requests = parts(flight.request)  # type: ignore[arg-type]
+            sessions = tuple(one.session.id for one in requests if isinstance(one, DoOpen))
         for session in sessions:
             self.best[session] = max(self.best.get(session, 0.0), flight.asked.boot)
         process.finish(flight)

@@ -4,12 +4,17 @@ In this order: the coordinators that have something to do, each in turn; groups 
 that follows our tick; and then it listens at the doorbell. When it gets that far, it has finished a
 *pass*: it has seen all that had rung. Coordinators that keep it busy wait for a pass every now and
 then: else a thousand that join at once would leave all of them blind.
+
+What several coordinators ask alike (a session; a commit to the same group) goes together, in one request:
+so a thousand that join at once are a few transactions. After a failure they go one by one, until one of
+them is served: what fails for one need not fail for the others.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, TypeGuard
 
 from headcount.core.agent import Agent
 from headcount.core.backoff import Backoff
@@ -23,10 +28,12 @@ from headcount.core.work import (
     DoOpen,
     DoRead,
     DoSweep,
+    DoTogether,
     ForMembership,
     Listen,
     WatchAnswer,
     WatchRequest,
+    parts,
 )
 from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown
 from headcount.model import (
@@ -58,6 +65,9 @@ GLANCE = 0.5
 AGAIN = 1.0
 """Seconds between a sweep that failed and the next."""
 
+TOGETHER = 200
+"""How many coordinators are served in one request."""
+
 
 class Watcher:
     def __init__(self, node: Node) -> None:
@@ -66,6 +76,9 @@ class Watcher:
         self._not_before = 0.0
         self._recheck_at = 0.0
         self._busy: dict[str, None] = {}
+        self._kept: WatchRequest | None = None
+        """What a coordinator needs that could not go together with what the others did: it is next."""
+        self._alone = False
         self._wake_at: dict[str, Seconds] = {}
         self._whole: set[str] = set()
         self._last_read = ""
@@ -82,7 +95,7 @@ class Watcher:
     @property
     def pending(self) -> bool:
         """Whether there is something to do now, as far as can be told without looking."""
-        return bool(self._busy or self._node.dirty or self._node.sweep)
+        return bool(self._kept or self._busy or self._node.dirty or self._node.sweep)
 
     def try_again(self) -> None:
         """There is reason to believe that the store serves again. What was asked before may still fail: it
@@ -118,7 +131,7 @@ class Watcher:
             node.pass_at = at
         elif not self._wake_at:
             node.idle(at)
-        wake_at = at if self._busy else min(self._wake_at.values(), default=math.inf)
+        wake_at = at if self._kept or self._busy else min(self._wake_at.values(), default=math.inf)
         if node.sweep:
             wake_at = min(wake_at, self._sweep_at)
         return Listen(max(at, min(wake_at, at + LONGEST)), doorbell=bool(node.replicas))
@@ -136,15 +149,38 @@ class Watcher:
         return self._read(self._last_read)
 
     def _for_agents(self, at: Seconds) -> WatchRequest | None:
-        """The first thing that a coordinator needs; who needs nothing now is not looked at again
-        before its time comes, or something happens to it."""
+        """The first thing that a coordinator needs, with those of others that can go along."""
         if self._strays:
             return DoClose("", self._strays.pop())
         for instance in [i for i, wake_at in self._wake_at.items() if wake_at <= at]:
             del self._wake_at[instance]
             self._busy.setdefault(instance)
+        first, self._kept = self._kept, None
+        if first is None or not self._concerns(first):
+            first = self._for_next(at)
+        if self._alone or not isinstance(first, DoOpen | DoCommit):
+            return first
+        found: dict[str, DoOpen | DoCommit] = {first.instance: first}
+        while len(found) < TOGETHER:
+            another = self._for_next(at, found)
+            if _goes_with(another, first):
+                found[another.instance] = another
+            else:
+                self._kept = another
+                break
+        return DoTogether(tuple(found.values())) if len(found) > 1 else first
+
+    def _concerns(self, request: WatchRequest) -> bool:
+        """Whether whoever needed this is still here."""
+        return not hasattr(request, "instance") or request.instance in self._node.agents
+
+    def _for_next(self, at: Seconds, besides: Collection[str] = ()) -> WatchRequest | None:
+        """The first thing that a coordinator needs; who needs nothing now is not looked at again
+        before its time comes, or something happens to it. None if it is the turn of one of `besides`."""
         while self._busy:
             instance = next(iter(self._busy))
+            if instance in besides:
+                return None
             agent = self._node.agents.get(instance)
             del self._busy[instance]
             if agent is None:
@@ -232,14 +268,30 @@ class Watcher:
     ) -> None:
         """The request was carried out: asked at `asked`, answered at `now`."""
         node = self._node
+        requests = parts(request)
+        kind = type(requests[0]).__name__
+        if isinstance(answer, HeadcountError):
+            self._alone |= len(requests) > 1
+        elif isinstance(request, DoOpen | DoCommit):
+            self._alone = False
         if isinstance(answer, HeadcountError) and not isinstance(answer, LookupError | ValueError):
-            node.failed(type(request).__name__, answer, now.boot)
+            node.failed(kind, answer, now.boot)
             self._not_before = now.boot + self._retry.failed()
-            if not hasattr(request, "instance"):
+            if isinstance(request, DoRead | DoSweep | Listen):
                 self._patient_since = now.boot
         elif not isinstance(request, Listen) or request.doorbell:
-            node.served(type(request).__name__, now.boot)
+            node.served(kind, now.boot)
             self._retry.reset()
+        answers = answer if isinstance(answer, list) else [answer] * len(requests)
+        for one, its in zip(requests, answers, strict=True):
+            self._took(one, asked, now, its)
+        node.review(now)
+
+    def _took(
+        self, request: WatchRequest, asked: Moment, now: Moment, answer: WatchAnswer | HeadcountError
+    ) -> None:
+        """What came of one request."""
+        node = self._node
         agent = node.agents.get(getattr(request, "instance", ""))
         match request:
             case DoOpen(session=session) if agent is not None:
@@ -264,7 +316,6 @@ class Watcher:
                 self._for_membership(agent, request, asked, now, answer)
             case DoCommit(group=group):
                 node.touch(group)
-        node.review(now)
 
     def _opened(
         self, agent: Agent, session: Session, asked: Moment, now: Moment, answer: WatchAnswer | HeadcountError
@@ -376,3 +427,10 @@ class Watcher:
             for group, replica in node.replicas.items():
                 if group not in node.dirty:
                     replica.confirm(asked.boot)
+
+
+def _goes_with(another: WatchRequest | None, first: DoOpen | DoCommit) -> TypeGuard[DoOpen | DoCommit]:
+    """Whether the two can be asked in one go."""
+    if isinstance(first, DoCommit):
+        return isinstance(another, DoCommit) and another.group == first.group
+    return isinstance(another, DoOpen)

@@ -2,7 +2,7 @@
 
     heart    DoBeat (all sessions that are due, in one batch) · DoAdvance (the store's clock) · Rest
     watcher  DoOpen · DoClose · DoCommit · DoCreate · DoLook (one member) · DoRead (a group) · DoSweep
-             · Listen (at the doorbell)
+             · DoTogether (what several ask, in one go) · Listen (at the doorbell)
 
 What a hand brings back is the store's answer, or the error that the store raised.
 """
@@ -18,6 +18,7 @@ from headcount.model import (
     Delta,
     Granted,
     Kind,
+    Outcome,
     Refused,
     Revision,
     Ring,
@@ -68,6 +69,14 @@ class DoCommit:
 
 
 @dataclass(frozen=True, slots=True)
+class DoTogether:
+    """Sessions to be opened, or commits to one group: of different coordinators, and more than one. The
+    answers come in the same order, or there is one error for all."""
+
+    requests: tuple[DoOpen | DoCommit, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DoCreate:
     group: str
     instance: str
@@ -99,8 +108,25 @@ class Listen:
 
 HeartRequest = DoBeat | DoAdvance | Rest
 ForMembership = DoCommit | DoCreate | DoLook
-WatchRequest = DoOpen | DoClose | ForMembership | DoRead | DoSweep | Listen
-WatchAnswer = Granted | Committed | Refused | Snapshot | Delta | Swept | Ring | bool | None
+WatchRequest = DoOpen | DoClose | ForMembership | DoTogether | DoRead | DoSweep | Listen
+WatchAnswer = (
+    Granted
+    | Committed
+    | Refused
+    | list[Granted]
+    | list[Outcome]
+    | Snapshot
+    | Delta
+    | Swept
+    | Ring
+    | bool
+    | None
+)
+
+
+def parts(request: WatchRequest) -> tuple[WatchRequest, ...]:
+    """The requests of which this one consists."""
+    return request.requests if isinstance(request, DoTogether) else (request,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from headcount.core.work import (
     DoOpen,
     DoRead,
     DoSweep,
+    DoTogether,
     HeartRequest,
     Listen,
     OutageBegan,
@@ -51,7 +52,7 @@ from headcount.engine.herald import flush, say
 from headcount.engine.identity import boot, moment
 from headcount.engine.notifier import Listener, Notifier, Queue
 from headcount.errors import Closed, HeadcountError, OutcomeUnknown, StoreUnavailable
-from headcount.model import Beat, Change, Ring, Tick, View
+from headcount.model import Beat, Change, Ring, Tick, View, Wish
 from headcount.stores.base import Doorbell, Store, TickingStore
 
 T = TypeVar("T")
@@ -354,6 +355,8 @@ class Hub:
                 return None
             case DoCommit(group=group, writes=writes, by=by):
                 return store.commit(group, writes, by=by)
+            case DoTogether(requests=requests):
+                return _together(store, requests)
             case DoCreate(group=group):
                 return store.create_group(group)
             case DoLook(group=group, member_id=member_id):
@@ -474,6 +477,14 @@ class Hub:
             if owner == instance:
                 queue.put([change])
         self.notifier.wake()
+
+
+def _together(store: Store, requests: tuple[DoOpen | DoCommit, ...]) -> WatchAnswer:
+    opening = [request.session for request in requests if isinstance(request, DoOpen)]
+    if opening:
+        return store.open_sessions(opening)
+    commits = [request for request in requests if isinstance(request, DoCommit)]
+    return store.commit_together(commits[0].group, [Wish(one.writes, by=one.by) for one in commits])
 
 
 _hubs: dict[object, Hub] = {}

@@ -55,6 +55,7 @@ from headcount.model import (
     Snapshot,
     Swept,
     Tick,
+    Wish,
     Write,
 )
 
@@ -140,6 +141,10 @@ class Store(Protocol):
         Opening it twice under one id has no further effect."""
         ...
 
+    def open_sessions(self, sessions: Sequence[Session]) -> list[Granted]:
+        """Begin all of these, in one go where the backend can. If it raises, some may be open."""
+        ...
+
     def close_session(self, session: SessionId) -> None:
         """End it at once. What rows it still has go down as if it had expired."""
         ...
@@ -152,6 +157,12 @@ class Store(Protocol):
         self, group: str, writes: Sequence[Write], expect: Collection[Expect] = (), *, by: SessionId = ""
     ) -> Outcome:
         """All of these writes, or none. `by` is the session that writes; empty: an operator."""
+        ...
+
+    def commit_together(self, group: str, wishes: Sequence[Wish]) -> list[Outcome]:
+        """What several ask for, one after the other, as if each had come by itself; to each its answer. In
+        one go, where the backend can: so a crowd that joins at once is one transaction and not a hundred.
+        If it raises `OutcomeUnknown`, any of them may have been carried out; if anything else, none."""
         ...
 
     def read(
@@ -172,6 +183,23 @@ class Store(Protocol):
     ) -> list[Entry]:
         """What was committed, newest last."""
         ...
+
+
+class Together(Protocol):
+    """For a store that does several at once: one is several of which there is one."""
+
+    def open_sessions(self, sessions: Sequence[Session]) -> list[Granted]: ...
+    def commit_together(self, group: str, wishes: Sequence[Wish]) -> list[Outcome]: ...
+
+    def open_session(self, session: Session) -> Granted:
+        (granted,) = self.open_sessions([session])
+        return granted
+
+    def commit(
+        self, group: str, writes: Sequence[Write], expect: Collection[Expect] = (), *, by: SessionId = ""
+    ) -> Outcome:
+        (outcome,) = self.commit_together(group, [Wish(writes, expect, by)])
+        return outcome
 
 
 @runtime_checkable

@@ -50,6 +50,7 @@ from headcount.model import (
     Snapshot,
     Swept,
     Tick,
+    Wish,
     Write,
     deadline_ticks,
     hidden,
@@ -370,6 +371,10 @@ class MemoryStore:
             self._extend(session.id)
             return Granted(ttl=session.ttl, tick=server.clock_row if server.mode == "ticks" else None)
 
+    def open_sessions(self, sessions: Sequence[Session]) -> list[Granted]:
+        with self._held():
+            return [self.open_session(session) for session in sessions]
+
     def close_session(self, session: SessionId) -> None:
         with self._held() as server:
             if server.alive(session):
@@ -418,6 +423,10 @@ class MemoryStore:
                 return done
             server.write(group, done)
             return done.outcome()
+
+    def commit_together(self, group: str, wishes: Sequence[Wish]) -> list[Outcome]:
+        with self._held():
+            return [self.commit(group, wish.writes, wish.expect, by=wish.by) for wish in wishes]
 
     def read(
         self, group: str, after: Revision | None = None, *, only: Collection[str] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headcount.core.work import DoCommit
+from headcount.core.work import DoCommit, parts
 from headcount.model import Enter
 from tests.simulation.network import Weather
 from tests.simulation.process import Flight, Process
@@ -86,11 +86,11 @@ def late_enter(town: Town) -> Script:
     wait = rng.choice((1.1, 1.5, 2.0)) * agent.presence.ttl + 2 * town.interval
 
     def enters(flight: Flight) -> bool:
-        request = flight.request
-        return (
-            flight.hand.process is process
-            and isinstance(request, DoCommit)
-            and any(isinstance(write, Enter) for write in request.writes)
+        return flight.hand.process is process and any(
+            isinstance(write, Enter)
+            for request in parts(flight.request)
+            if isinstance(request, DoCommit)
+            for write in request.writes
         )
 
     town.held = [(enters, wait)]

@@ -1,4 +1,4 @@
-"""Commits as bytes: what one client asks for, another carries out and answers."""
+"""Wishes as bytes: what one client asks for, another carries out and answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from headcount.model import (
     Committed,
     Empty,
     Enter,
-    Expect,
     Outcome,
     Refused,
     Remark,
@@ -21,8 +20,8 @@ from headcount.model import (
     Stands,
     Unchanged,
     Vacate,
+    Wish,
     Withdraw,
-    Write,
 )
 
 WANTED = 10.0
@@ -34,30 +33,31 @@ KINDS: dict[str, Any] = {
     for kind in (Enter, Amend, Withdraw, Remark, Vacate, Unchanged, Stands, Empty, Committed, Refused)
 }
 
-ASKED = tuple[list[tuple[str, Any]], list[tuple[str, Any]], SessionId]
+ASKED = list[tuple[list[tuple[str, Any]], list[tuple[str, Any]], SessionId]]
 
 
 def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def asked(writes: Sequence[Write], expect: Collection[Expect], by: SessionId) -> bytes:
-    return msgspec.msgpack.encode([_named(writes), _named(expect), by])
+def asked(wishes: Sequence[Wish]) -> bytes:
+    return msgspec.msgpack.encode([[_named(wish.writes), _named(wish.expect), wish.by] for wish in wishes])
 
 
-def read_asked(wish: bytes) -> tuple[list[Write], list[Expect], SessionId]:
+def read_asked(wishes: bytes) -> list[Wish]:
     """Raises `ValueError` if it is none of what this release knows."""
-    writes, expect, by = msgspec.msgpack.decode(wish, type=ASKED)
-    return _read(writes), _read(expect), by
+    return [
+        Wish(_read(writes), _read(expect), by)
+        for writes, expect, by in msgspec.msgpack.decode(wishes, type=ASKED)
+    ]
 
 
-def written_outcome(outcome: Outcome) -> bytes:
-    return msgspec.msgpack.encode(_named([outcome]))
+def written_outcomes(outcomes: Sequence[Outcome]) -> bytes:
+    return msgspec.msgpack.encode(_named(outcomes))
 
 
-def read_outcome(answer: bytes) -> Outcome:
-    (outcome,) = _read(msgspec.msgpack.decode(answer))
-    return outcome  # type: ignore[no-any-return]  # by its name
+def read_outcomes(answers: bytes) -> list[Outcome]:
+    return _read(msgspec.msgpack.decode(answers))
 
 
 def _named(values: Collection[Any]) -> list[tuple[str, Any]]:
@@ -65,7 +65,15 @@ def _named(values: Collection[Any]) -> list[tuple[str, Any]]:
 
 
 def _read(found: Sequence[tuple[str, Any]]) -> list[Any]:
-    unknown = {name for name, _ in found} - KINDS.keys()
-    if unknown:
-        raise ValueError(f"of a kind that is not known here: {', '.join(sorted(unknown))}")
-    return [msgspec.convert(value, KINDS[name]) for name, value in found]
+    return [_read_one(name, value) for name, value in found]
+
+
+def _read_one(name: str, value: Any) -> Any:
+    kind = KINDS.get(name)
+    if kind is None:
+        raise ValueError(f"of a kind that is not known here: {name}")
+    read = msgspec.convert(value, kind)
+    more = value.keys() - set(kind.__struct_fields__)
+    if more:
+        raise ValueError(f"with fields that are not known here: {', '.join(sorted(more))}")
+    return read

@@ -1,22 +1,22 @@
 """What a commit will look at, fetched in one go with the lock on the group.
 
 On a server each look costs a round trip, and they would all fall into the time for which the group is
-locked. The writes name the keys and members that they are about, so nearly everything is known before.
+locked. The wishes name the keys and members that they are about, so nearly everything is known before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from headcount.model import (
     Empty,
     Enter,
-    Expect,
     Mark,
     Remark,
     Row,
     SessionId,
     Vacate,
+    Wish,
     Write,
 )
 from headcount.stores.sql.recording import Corrupt, Group, SqlRecords
@@ -27,14 +27,16 @@ from headcount.stores.sql.speaking import Sql
 class Loader:
     """Asks for it when it is made, and answers with it when the group is known."""
 
-    def __init__(
-        self, sql: Sql, group: str, writes: Sequence[Write], expect: Collection[Expect], by: SessionId
-    ) -> None:
+    def __init__(self, sql: Sql, group: str, wishes: Sequence[Wish]) -> None:
+        writes = [write for wish in wishes for write in wish.writes]
         keys = {_key(write) for write in writes} | {
-            condition.key for condition in expect if not isinstance(condition, Empty)
+            condition.key for wish in wishes for condition in wish.expect if not isinstance(condition, Empty)
         }
-        members = {w.member_id for w in writes if isinstance(w, Enter | Remark)}
-        self.keys, self.members, self.sessions = keys - {""}, members, sessions_of(writes, by)
+        self.keys = keys - {""}
+        self.members = {w.member_id for w in writes if isinstance(w, Enter | Remark)}
+        # Those that have to be alive.
+        self.sessions = {w.session for w in writes if isinstance(w, Enter)} | {w.by for w in wishes}
+        self.sessions.discard("")
         # Most rows have their member's id for a key.
         self.marked = self.members | self.keys
         of_keys, of_members = sql.many(self.keys), sql.many(self.members)
@@ -77,11 +79,6 @@ class LoadedRecords(SqlRecords):
 
     def alive(self, session: SessionId) -> bool:
         return session in self._alive if session in self._asked.sessions else super().alive(session)
-
-
-def sessions_of(writes: Sequence[Write], by: SessionId) -> set[SessionId]:
-    """Those that have to be alive."""
-    return ({write.session for write in writes if isinstance(write, Enter)} | {by}) - {""}
 
 
 def _key(write: Write) -> str:

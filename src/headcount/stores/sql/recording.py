@@ -6,7 +6,7 @@ here cannot change before it is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -68,8 +68,8 @@ class SqlRecords:
         return decode_all(kind, found, lambda *what: self.corrupt(self.group.name, *what))
 
 
-def save(sql: Sql, group: Group, ledger: Ledger, *, raising: bool = True) -> None:
-    """Make the changes of a ledger so. To be called only if it has any. `raising`: its notices too."""
+def save(sql: Sql, group: Group, ledger: Ledger) -> None:
+    """Make the changes of a ledger so. To be called only if it has any."""
     for kind, changed in (("row", ledger.rows), ("mark", ledger.marks), ("claim", ledger.claims)):
         put = [record for record in changed.values() if record is not None]
         gone = [(group.id, key) for key, record in changed.items() if record is None]
@@ -77,16 +77,11 @@ def save(sql: Sql, group: Group, ledger: Ledger, *, raising: bool = True) -> Non
         sql.each(f"remove_{kind}", gone)
         if kind != "claim":  # a claim's key is never used again
             sql.each("remove_tombstone", [(group.id, kind, key) for key, found in changed.items() if found])
-    if raising:
-        raise_notices(sql, ledger.notices)
+    sql.each("raise_notice", [(session,) for session in sorted(ledger.notices)])
     sessions = {row.session for row in ledger.rows.values() if row is not None and row.session}
     sql.each("note_rows", [(session,) for session in sorted(sessions)])
     write_history(sql, ledger.entries)
     sql.run("set_group", ledger.revision, _bury(sql, group, ledger), group.id)
-
-
-def raise_notices(sql: Sql, sessions: Iterable[SessionId]) -> None:
-    sql.each("raise_notice", [(session,) for session in sorted(sessions)])
 
 
 def write_history(sql: Sql, entries: list[Entry]) -> None:

@@ -51,7 +51,6 @@ from headcount.model import (
     Claim,
     Delta,
     Entry,
-    Expect,
     Granted,
     Mark,
     Outcome,
@@ -63,12 +62,12 @@ from headcount.model import (
     Snapshot,
     Swept,
     Tick,
-    Write,
+    Wish,
     deadline_ticks,
     hidden,
     when,
 )
-from headcount.stores.base import not_empty
+from headcount.stores.base import Together, not_empty
 from headcount.stores.sql.clock import Clock, clock_of, next_epoch, standbys
 from headcount.stores.sql.commit import Commit, no_group
 from headcount.stores.sql.lines import Line, Lines
@@ -98,7 +97,7 @@ class Head(NamedTuple):
     interval: float
 
 
-class ServerStore(Reading, ABC, Generic[L]):
+class ServerStore(Reading, Together, ABC, Generic[L]):
     """One client of a store on a database server. A dialect brings its lines, and its doorbell."""
 
     def __init__(
@@ -238,24 +237,18 @@ class ServerStore(Reading, ABC, Generic[L]):
 
     # ── sessions ──
 
-    def open_session(self, session: Session) -> Granted:
+    def open_sessions(self, sessions: Sequence[Session]) -> list[Granted]:
         with self.lines.watcher() as line:
             line.connect()  # from here on the interval is known
-            now, lasts = time.time(), deadline_ticks(session.ttl, self._interval or INTERVAL)
+            now, interval = time.time(), self._interval or INTERVAL
+            lasting = {one.id: deadline_ticks(one.ttl, interval) for one in sessions}
             with line.writing(durable=False) as sql:
-                sql.run(
-                    "open_session",
-                    session.id,
-                    session.instance,
-                    session.host,
-                    session.process,
-                    session.ttl,
-                    lasts,
-                    now,
-                )
-                sql.run("open_beat", session.id, lasts, lasts, now)
-                clock = Clock(*sql.all("clock")[0])
-        return Granted(ttl=session.ttl, tick=clock.tick)
+                for one in sorted(sessions, key=lambda one: one.id):
+                    lasts = lasting[one.id]
+                    sql.run("open_session", one.id, one.instance, one.host, one.process, one.ttl, lasts, now)
+                    sql.run("open_beat", one.id, lasts, lasts, now)
+                tick = Clock(*sql.all("clock")[0]).tick
+        return [Granted(ttl=one.ttl, tick=tick) for one in sessions]
 
     def close_session(self, session: SessionId) -> None:
         """Fenced first, so that nothing of it comes after; then its rows go, and then it does."""
@@ -312,14 +305,12 @@ class ServerStore(Reading, ABC, Generic[L]):
 
     # ── the register ──
 
-    def commit(
-        self, group: str, writes: Sequence[Write], expect: Collection[Expect] = (), *, by: SessionId = ""
-    ) -> Outcome:
+    def commit_together(self, group: str, wishes: Sequence[Wish]) -> list[Outcome]:
         with self.lines.watcher() as line:
-            moved, outcome = Commit(group, writes, expect, by, self._corrupt).carry_out(line)
+            moved, outcomes = Commit(group, wishes, self._corrupt).carry_out(line)
             if moved:
                 self.ring(line, group)
-            return outcome
+            return outcomes
 
     def read(
         self, group: str, after: Revision | None = None, *, only: Collection[str] | None = None

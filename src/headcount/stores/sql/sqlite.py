@@ -55,12 +55,10 @@ from headcount.model import (
     Claim,
     Delta,
     Entry,
-    Expect,
     Granted,
     Guarantees,
     Mark,
     Outcome,
-    Refused,
     Revision,
     Row,
     Seconds,
@@ -69,12 +67,12 @@ from headcount.model import (
     Snapshot,
     Swept,
     Tick,
-    Write,
+    Wish,
     hidden,
     when,
 )
-from headcount.register import apply
-from headcount.stores.base import not_empty
+from headcount.register import apply_all
+from headcount.stores.base import Together, not_empty
 from headcount.stores.sql.mounts import on_network
 from headcount.stores.sql.recording import SqlRecords
 from headcount.stores.sql.sqlite_beats import SQL as BEATS
@@ -117,7 +115,7 @@ PROMISES = Guarantees(
 )
 
 
-class SQLiteStore(Reading):
+class SQLiteStore(Reading, Together):
     """One client of a store in SQLite.
 
     `interval`      seconds between ticks; decided when the store is made, and the same for all ever after
@@ -297,16 +295,20 @@ class SQLiteStore(Reading):
 
     # ── sessions ──
 
-    def open_session(self, session: Session) -> Granted:
-        """The beat's row first: a session without one is then one whose beats were lost."""
+    def open_sessions(self, sessions: Sequence[Session]) -> list[Granted]:
+        """The beats' rows first: a session without one is then one whose beats were lost."""
         self._beats.refresh()
         with self._beats.link.writing() as volatile:
             clock = self._beats.clock(volatile, self._beats.head())
-            self._beats.grant(volatile, clock, session.id, session.ttl)
+            for one in sessions:
+                self._beats.grant(volatile, clock, one.id, one.ttl)
         with self._sessions.writing() as con:
-            values = (session.id, session.instance, session.host, session.process, session.ttl, time.time())
-            con.execute(SQL["open_session"], values)
-        return Granted(ttl=session.ttl, tick=clock.tick)
+            now = time.time()
+            con.executemany(
+                SQL["open_session"],
+                [(one.id, one.instance, one.host, one.process, one.ttl, now) for one in sessions],
+            )
+        return [Granted(ttl=one.ttl, tick=clock.tick) for one in sessions]
 
     def close_session(self, session: SessionId) -> None:
         self._beats.tick()
@@ -327,17 +329,13 @@ class SQLiteStore(Reading):
 
     # ── the register ──
 
-    def commit(
-        self, group: str, writes: Sequence[Write], expect: Collection[Expect] = (), *, by: SessionId = ""
-    ) -> Outcome:
+    def commit_together(self, group: str, wishes: Sequence[Wish]) -> list[Outcome]:
         with self._register.writing() as con:
             found = group_named(con, group)
             records = SqlRecords(SqliteSql(con), found, self._corrupt)
-            done = apply(records, group, writes, expect, revision=found.revision, now=time.time(), by=by)
-            if isinstance(done, Refused):
-                return done
+            done, outcomes = apply_all(records, group, wishes, revision=found.revision, now=time.time())
             save(con, found, done)
-            return done.outcome()
+            return outcomes
 
     def read(
         self, group: str, after: Revision | None = None, *, only: Collection[str] | None = None
