@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from headcount.errors import StoreUnavailable
 from headcount.model import Enter, Refused, Session
 from headcount.stores import make
 from headcount.stores.sql import mysql_beat
+from headcount.stores.sql.collisions import Collided
 from headcount.stores.sql.mysql import MySQLStore
 from headcount.stores.sql.mysql_line import MySQLSql
 from headcount.testing.conformance.harness import everyone
@@ -146,7 +146,7 @@ def test_two_that_wait_for_each_other_are_told_at_once(place: Place) -> None:
             finally:
                 thread.join(5)
 
-    with at_once(), pytest.raises(StoreUnavailable, match="1213"):
+    with at_once(), pytest.raises(Collided, match="1213"):
         cross()
     assert place.store.beat([ann, bob]).notices == {ann: 0, bob: 0}
 

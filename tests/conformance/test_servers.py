@@ -6,11 +6,13 @@ Each of these was once broken by somebody who tried to. (What waits together wit
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NoReturn
 
 import pytest
@@ -18,6 +20,7 @@ import pytest
 from headcount.errors import HeadcountError, StoreUnavailable
 from headcount.model import Committed, Remark, Ring
 from headcount.stores.sql import lines, server_sweep
+from headcount.stores.sql.collisions import Collided
 from headcount.stores.sql.speaking import Found
 from headcount.testing.conformance.harness import everyone, nobody
 from tests.conformance.places import Client, Place, meanwhile
@@ -189,6 +192,37 @@ def test_commits_that_go_together_raise_their_notices_in_one_order(
     else:
         take_away(place, "b", place.store)
     assert place.store.beat(["a", "b"]).notices == told
+
+
+@pytest.mark.parametrize("call", ["commit", "beat", "sweep", "open_session", "create_group", "advance"])
+def test_a_collision_is_no_outage(place: Place, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """The server ends one of two transactions that wait for each other. It is tried again, and nobody hears
+    of it; unless it never ends."""
+    ann = place.session("ann")
+    now = place.store.tick()
+    calls: dict[str, Callable[[], object]] = {
+        "commit": lambda: place.store.commit("web", [place.entering("ann")], by=ann),
+        "beat": lambda: place.store.beat([ann]),
+        "sweep": lambda: place.store.sweep(nobody),
+        "open_session": lambda: place.session("bob"),
+        "create_group": lambda: place.store.create_group("new"),
+        "advance": lambda: place.store.advance(now, ann),
+    }
+    collisions: Iterator[bool] = iter([True, True, True])
+    lines = [place.store.lines.watcher, place.store.lines.heart]
+
+    def collides(which: Callable[[], Any]) -> Any:
+        if next(collisions, False):
+            raise Collided("two waited for each other")
+        return which()
+
+    for name, which in zip(("watcher", "heart"), lines, strict=True):
+        monkeypatch.setattr(place.store.lines, name, partial(collides, which))
+    calls[call]()
+    assert next(collisions, False) is False
+    collisions = itertools.repeat(True)
+    with pytest.raises(StoreUnavailable, match="waited for each other"):
+        calls[call]()
 
 
 def test_beating_while_all_are_told(place: Place) -> None:

@@ -15,8 +15,8 @@ one. So two transactions wait for each other only where two rows that both want 
                  groups, with some of the same sessions
 
 InnoDB sees that at once, and ends one of the two with error 1213; nothing of it was written, and it is tried
-again. A session is locked exclusively from the beginning: with a shared lock, each commit that then writes
-to it would be a candidate.
+again (see `collisions`). A session is locked exclusively from the beginning: with a shared lock, each commit
+that then writes to it would be a candidate.
 
 A cluster (Galera) finds two writes of one row when they are committed, on whichever nodes, but locks on what
 was only read are known to one node. So all clients have to write to one node: give the same hosts, in the

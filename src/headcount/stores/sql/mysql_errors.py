@@ -19,6 +19,7 @@ from headcount.errors import (
     SchemaMismatch,
     StoreUnavailable,
 )
+from headcount.stores.sql.collisions import Collided
 from headcount.stores.sql.speaking import NoSchema
 
 NOBODY = frozenset({1045, 1251, 1698, 1862, 3118, 4151})
@@ -79,7 +80,7 @@ def translate(exc: pymysql.Error, address: str, *, committing: bool = False) -> 
             f"{address}: somebody holds a lock that this needs, and did not let go ({text})"
         )
     if number in AGAIN:
-        return StoreUnavailable(f"{where}; worth trying again")
+        return Collided(f"{where}; worth trying again")
     if number in READ_ONLY:
         return read_only(address)
     if number in FULL:

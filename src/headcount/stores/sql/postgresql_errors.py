@@ -18,6 +18,7 @@ from headcount.errors import (
     SchemaMismatch,
     StoreUnavailable,
 )
+from headcount.stores.sql.collisions import Collided
 from headcount.stores.sql.speaking import NoSchema
 
 REFUSED = (
@@ -109,7 +110,7 @@ def translate(exc: psycopg.Error, address: str, *, committing: bool = False) -> 
                 f"{address}: somebody holds a lock that this needs, and did not let go ({text})"
             )
         case "40P01" | "40001":
-            return StoreUnavailable(f"{address}: {text}; worth trying again")
+            return Collided(f"{address}: {text}; worth trying again")
     if state[:2] in ("42", "22", "23", "0A"):
         return SchemaMismatch(f"{address} has not the tables that this release expects: {text} ({state})")
     return StoreUnavailable(f"{address}: {text}" + (f" ({state})" if state else ""))

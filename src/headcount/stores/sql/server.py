@@ -69,6 +69,7 @@ from headcount.model import (
 )
 from headcount.stores.base import Together, not_empty
 from headcount.stores.sql.clock import Clock, clock_of, next_epoch, standbys
+from headcount.stores.sql.collisions import again
 from headcount.stores.sql.commit import Commit, no_group
 from headcount.stores.sql.lines import Line, Lines
 from headcount.stores.sql.recording import Group, write_history
@@ -200,6 +201,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
 
     # ── groups ──
 
+    @again
     def create_group(self, group: str) -> bool:
         with self.lines.watcher() as line:
             if line.ask("group", group):
@@ -212,6 +214,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
             self.ring(line, group)
             return True
 
+    @again
     def delete_group(self, group: str) -> bool:
         with self.lines.watcher() as line:
             with line.writing() as sql:
@@ -237,6 +240,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
 
     # ── sessions ──
 
+    @again
     def open_sessions(self, sessions: Sequence[Session]) -> list[Granted]:
         with self.lines.watcher() as line:
             line.connect()  # from here on the interval is known
@@ -250,6 +254,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
                 tick = Clock(*sql.all("clock")[0]).tick
         return [Granted(ttl=one.ttl, tick=tick) for one in sessions]
 
+    @again
     def close_session(self, session: SessionId) -> None:
         """Fenced first, so that nothing of it comes after; then its rows go, and then it does."""
         with self.lines.watcher() as line:
@@ -266,6 +271,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
                 sql.run("drop_session", session)
                 sql.run("drop_beat", session)
 
+    @again
     def beat(self, sessions: Sequence[SessionId]) -> Beat:
         with self.lines.heart() as line:
             notices: dict[SessionId, int | None] = {}
@@ -305,6 +311,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
 
     # ── the register ──
 
+    @again
     def commit_together(self, group: str, wishes: Sequence[Wish]) -> list[Outcome]:
         with self.lines.watcher() as line:
             moved, outcomes = Commit(group, wishes, self._corrupt).carry_out(line)
@@ -378,6 +385,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
             self._fill(line)
             return clock_of(line).tick
 
+    @again
     def advance(self, seen: Tick, ticker: SessionId) -> Tick:
         with self.lines.heart() as line, line.writing(durable=False) as sql:
             clock = Clock(*sql.all("clock_locked")[0][:6])
@@ -394,6 +402,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
             sql.run("set_tick", ticked.number, ticked.ticker, ticked.standbys, ticked.ticked_at)
         return ticked.tick
 
+    @again
     def release_guard(self) -> None:
         with self.lines.watcher() as line, line.writing() as sql:
             clock = Clock(*sql.all("clock_locked")[0][:6])
@@ -402,6 +411,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
                 sql, [Entry(at=time.time(), group="", member_id="", what="guard released", revision=0)]
             )
 
+    @again
     def sweep(self, judge: Callable[[Census], int], *, limit: int = 500) -> Swept:
         with self.lines.watcher() as line:
             return self._sweep(line).run(judge, limit, fill=lambda: self._fill(line))
