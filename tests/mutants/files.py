@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from headcount.errors import StoreUnavailable
-from headcount.model import Claim, deadline_ticks
+from headcount.model import Claim, Refused, deadline_ticks
 from headcount.register import apply
 from headcount.stores.sql import recording, sqlite, sqlite_beats, sqlite_files, sqlite_register, sqlite_sweep
 from tests.mutants.hunting import Law, mutant
@@ -37,14 +37,15 @@ def what_is_expected_is_tested_before_the_commit(plant: Planter) -> None:
         return done
 
     plant.edit(
-        sqlite.SQLiteStore.commit,
+        sqlite.SQLiteStore.commit_together,
         "with self._register.writing() as con:",
-        "before = tested(self, group, expect)\n"
-        "    if isinstance(before, Refused):\n"
+        "before = [tested(self, group, wish.expect) for wish in wishes]\n"
+        "    if isinstance(before[0], Refused):\n"
         "        return before\n"
-        "    expect = ()\n"
+        "    wishes = [Wish(wish.writes, (), wish.by) for wish in wishes]\n"
         "    with self._register.writing() as con:",
         tested=tested,
+        Refused=Refused,
     )
 
 
@@ -123,7 +124,7 @@ def the_time_of_a_claim_begins_with_its_commit(plant: Planter) -> None:
             con.execute(sqlite_register.SQL["set_vacates"], (clock.epoch, due, group.id, claim.key))
 
     plant.edit(
-        sqlite.SQLiteStore.commit,
+        sqlite.SQLiteStore.commit_together,
         "save(con, found, done)",
         "save(con, found, done)\n        told(self, con, found)",
         told=told,

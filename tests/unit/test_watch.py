@@ -389,8 +389,8 @@ def test_what_does_not_go_along_is_next():
     assert members.phase is Phase.JOINED
 
 
-def test_a_reading_that_does_not_go_along_is_not_lost():
-    """It was taken off the list of groups to be read when somebody needed it."""
+def test_a_group_whose_reading_does_not_go_along_stays_to_be_read():
+    """Else a ring that tells of no other group would confirm a view that is old."""
     process = Process(Town())
     ann = process.joined("ann")
     process.watch(process.owner(ann))
@@ -398,13 +398,15 @@ def test_a_reading_that_does_not_go_along_is_not_lost():
     for n in range(3):
         process.member(f"m{n}")
     process.turn()
+    process.node.dirty.clear()
     ann.failed(DOWN, process.town.now, process.town.now)
     process.town.now += 0.3
     process.node.watcher.poke(process.owner(ann))
-    process.node.dirty.clear()
 
-    assert len(parts(process.turn())) == 3  # type: ignore[arg-type]
-    process.node.dirty.clear()
+    crowd = process.begin()
+    assert len(parts(crowd.request)) == 3  # type: ignore[arg-type]
+    assert process.node.dirty == {"g"}
+    process.finish(crowd)
     request = process.turn()
     assert isinstance(request, DoRead)
     assert request.group == "g"

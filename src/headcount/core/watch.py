@@ -156,7 +156,7 @@ class Watcher:
             del self._wake_at[instance]
             self._busy.setdefault(instance)
         first, self._kept = self._kept, None
-        if first is None or not self._concerns(first):
+        if first is None or getattr(first, "instance", "") not in self._node.agents:
             first = self._for_next(at)
         if self._alone or not isinstance(first, DoOpen | DoCommit):
             return first
@@ -165,14 +165,13 @@ class Watcher:
             another = self._for_next(at, found)
             if _goes_with(another, first):
                 found[another.instance] = another
+                continue
+            if isinstance(another, DoRead):  # until it is read, it is a group to be read
+                self._node.dirty.add(another.group)
             else:
                 self._kept = another
-                break
+            break
         return DoTogether(tuple(found.values())) if len(found) > 1 else first
-
-    def _concerns(self, request: WatchRequest) -> bool:
-        """Whether whoever needed this is still here."""
-        return not hasattr(request, "instance") or request.instance in self._node.agents
 
     def _for_next(self, at: Seconds, besides: Collection[str] = ()) -> WatchRequest | None:
         """The first thing that a coordinator needs; who needs nothing now is not looked at again
