@@ -11,19 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from headcount.core import expiry
-from headcount.core.work import (
-    DoAdvance,
-    DoBeat,
-    DoClose,
-    DoCommit,
-    DoCreate,
-    DoLook,
-    DoOpen,
-    DoRead,
-    DoSweep,
-    DoTogether,
-)
+from headcount.core.work import DoAdvance, DoBeat
+from headcount.engine.errands import beat, do
 from headcount.errors import HeadcountError
 from headcount.model import Beat, Granted, Session, SessionId, Tick
 from headcount.register import Ledger, replace
@@ -130,28 +119,7 @@ class Client(MemoryStore):
     def carry_out(self, request: Any) -> Any:
         """What the hand of a process has asked for; the error, if there is one."""
         try:
-            match request:
-                case DoBeat(sessions):
-                    return self.beat(sessions)
-                case DoAdvance(seen, ticker):
-                    return self.advance(seen, ticker)
-                case DoOpen(_, session):
-                    return self.open_session(session)
-                case DoClose(_, session_id):
-                    return self.close_session(session_id)
-                case DoCommit(group, writes, by):
-                    return self.commit(group, writes, by=by)
-                case DoTogether(requests):
-                    answers = [self.carry_out(one) for one in requests]
-                    return next((one for one in answers if isinstance(one, HeadcountError)), answers)
-                case DoCreate(group):
-                    return self.create_group(group)
-                case DoLook(group, member_id):
-                    return self.read(group, only=[member_id])
-                case DoRead(group, after):
-                    return self.read(group, after)
-                case DoSweep():
-                    return self.sweep(expiry.judge)
+            hand = beat if isinstance(request, DoBeat | DoAdvance) else do
+            return hand(self, request)
         except HeadcountError as error:
             return error
-        raise AssertionError(f"a hand asked for {request!r}, which the simulation does not know")

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headcount.core.agent import Agent
-from headcount.core.expiry import judge
 from headcount.core.membership import Desired, Identity, Membership, Phase
 from headcount.core.node import Node
 from headcount.core.session import margin_of
@@ -24,12 +23,10 @@ from headcount.core.work import (
     DoBeat,
     DoClose,
     DoCommit,
-    DoCreate,
     DoLook,
     DoOpen,
     DoRead,
     DoSweep,
-    DoTogether,
     Listen,
     OutageBegan,
     OutageEnded,
@@ -38,6 +35,7 @@ from headcount.core.work import (
     ToldSelf,
     parts,
 )
+from headcount.engine.errands import beat, do
 from headcount.errors import AccessDenied, GroupNotFound, HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import (
     Beat,
@@ -176,33 +174,13 @@ class Process:
         if error is not None:
             return error
         try:
-            match request:
-                case DoBeat(sessions):
-                    return store.beat(sessions)
-                case DoAdvance(seen, ticker):
-                    return store.advance(seen, ticker)
-                case DoOpen(session=session):
-                    return store.open_session(session)
-                case DoClose(session=session):
-                    store.close_session(session)
-                case DoCommit(group=group, writes=writes, by=by):
-                    return store.commit(group, writes, by=by)
-                case DoTogether(requests=requests):
-                    answers = [self.carry_out(one) for one in requests]
-                    return next((one for one in answers if isinstance(one, HeadcountError)), answers)
-                case DoCreate(group=group):
-                    return store.create_group(group)
-                case DoLook(group=group, member_id=member_id):
-                    return store.read(group, only=[member_id])
-                case DoRead(group=group, after=after):
-                    return store.read(group, after)
-                case DoSweep():
-                    return store.sweep(judge)
-                case Listen(doorbell=True):
-                    return self.bell.wait(0)
+            if isinstance(request, Listen):
+                return self.bell.wait(0) if request.doorbell else None
+            if isinstance(request, DoBeat | DoAdvance | Rest):
+                return beat(store, request)
+            return do(store, request)  # type: ignore[arg-type]  # what is left is the watcher's
         except HeadcountError as raised:
             return raised
-        return None
 
     def rests(self, request: object) -> bool:
         """Whether a hand that asked for this, and did it, has nothing to do for now."""

@@ -23,21 +23,9 @@ from typing import Any, TypeVar
 from headcount import native, stores
 from headcount.core.agent import Agent
 from headcount.core.backoff import Backoff
-from headcount.core.expiry import judge
 from headcount.core.node import Node
 from headcount.core.replica import Replica
 from headcount.core.work import (
-    DoAdvance,
-    DoBeat,
-    DoClose,
-    DoCommit,
-    DoCreate,
-    DoLook,
-    DoOpen,
-    DoRead,
-    DoSweep,
-    DoTogether,
-    HeartRequest,
     Listen,
     OutageBegan,
     OutageEnded,
@@ -48,11 +36,12 @@ from headcount.core.work import (
     WatchRequest,
 )
 from headcount.engine.callers import EVERYBODY, Job, Jobs, Waiter, Waiters
+from headcount.engine.errands import beat, do
 from headcount.engine.herald import flush, say
 from headcount.engine.identity import boot, moment
 from headcount.engine.notifier import Listener, Notifier, Queue
 from headcount.errors import Closed, HeadcountError, OutcomeUnknown, StoreUnavailable
-from headcount.model import Beat, Change, Ring, Tick, View, Wish
+from headcount.model import Change, Ring, View
 from headcount.stores.base import Doorbell, Store, TickingStore
 
 T = TypeVar("T")
@@ -271,21 +260,13 @@ class Hub:
                 self._heart_wake.wait(max(0.0, request.until - boot()))
                 continue
             asked = moment()
-            answer = self._guarded(lambda request=request: self._beat(request))  # type: ignore[misc]
+            answer = self._guarded(lambda request=request: beat(self.store, request))  # type: ignore[misc]
             with self.lock:
                 self.node.heart.done(request, asked, moment(), answer)
                 self._after()
                 busy = self.node.watcher.pending
             if busy:
                 self._wake(watcher=True)
-
-    def _beat(self, request: HeartRequest) -> Beat | Tick | None:
-        match request:
-            case DoBeat(sessions):
-                return self.store.beat(sessions)
-            case DoAdvance(seen, ticker) if isinstance(self.store, TickingStore):
-                return self.store.advance(seen, ticker)
-        return None
 
     # ── the watcher ──
 
@@ -346,27 +327,7 @@ class Hub:
             self._after()
 
     def _do(self, request: WatchRequest) -> WatchAnswer:
-        store = self.store
-        match request:
-            case DoOpen(session=session):
-                return store.open_session(session)
-            case DoClose(session=closed):
-                store.close_session(closed)
-                return None
-            case DoCommit(group=group, writes=writes, by=by):
-                return store.commit(group, writes, by=by)
-            case DoTogether(requests=requests):
-                return _together(store, requests)
-            case DoCreate(group=group):
-                return store.create_group(group)
-            case DoLook(group=group, member_id=member_id):
-                return store.read(group, only=[member_id])
-            case DoRead(group=group, after=after):
-                return store.read(group, after)
-            case DoSweep():
-                return store.sweep(judge) if isinstance(store, TickingStore) else None
-            case Listen(until=until):
-                return self._listen(until)
+        return self._listen(request.until) if isinstance(request, Listen) else do(self.store, request)
 
     def _listen(self, until: float) -> WatchAnswer:
         if self._bell is None:
@@ -477,14 +438,6 @@ class Hub:
             if owner == instance:
                 queue.put([change])
         self.notifier.wake()
-
-
-def _together(store: Store, requests: tuple[DoOpen | DoCommit, ...]) -> WatchAnswer:
-    opening = [request.session for request in requests if isinstance(request, DoOpen)]
-    if opening:
-        return store.open_sessions(opening)
-    commits = [request for request in requests if isinstance(request, DoCommit)]
-    return store.commit_together(commits[0].group, [Wish(one.writes, by=one.by) for one in commits])
 
 
 _hubs: dict[object, Hub] = {}
