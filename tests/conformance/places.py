@@ -111,6 +111,25 @@ class Place:
         finally:
             self._administer(open_)
 
+    @contextmanager
+    def committing_no_tick(self) -> Iterator[None]:
+        """Whoever changes the clock finds that it cannot be committed; on MySQL, not even changed."""
+        if self.kind == "postgresql":
+            self.change(
+                "CREATE FUNCTION hc.refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'refused'; END $$; "
+                "CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON hc.clock DEFERRABLE INITIALLY DEFERRED "
+                "FOR EACH ROW EXECUTE FUNCTION hc.refuse()"
+            )
+        else:
+            self.change(
+                "CREATE TRIGGER hc.refuse AFTER UPDATE ON hc.clock FOR EACH ROW SIGNAL SQLSTATE '45000'"
+            )
+        yield
+        self.change(
+            "DROP FUNCTION hc.refuse CASCADE" if self.kind == "postgresql" else "DROP TRIGGER hc.refuse"
+        )
+
     def _administer(self, query: Any, database: str | None = None) -> None:
         if isinstance(self.server, PostgreSQL):
             with self.server.admin(database) as admin:

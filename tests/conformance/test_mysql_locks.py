@@ -74,7 +74,7 @@ def test_nobody_but_a_ticker_waits_for_the_clock(place: Place) -> None:
     """What an UPDATE or an INSERT reads beside the row that it writes is locked in some forms of them: not in
     those that are used here."""
     ann, bob = place.session("ann"), place.session("bob")
-    with place.holding("clock_locked"), at_once():
+    with place.holding("lock_clock"), at_once():
         assert place.store.beat([ann]).notices == {ann: 0}
         assert place.store.beat([ann, bob]).notices == {ann: 0, bob: 0}
         place.session("cid")
@@ -149,22 +149,6 @@ def test_two_that_wait_for_each_other_are_told_at_once(place: Place) -> None:
     with at_once(), pytest.raises(Collided, match="1213"):
         cross()
     assert place.store.beat([ann, bob]).notices == {ann: 0, bob: 0}
-
-
-def test_a_beat_tells_who_ticks(place: Place) -> None:
-    """Though its answer is a number: the rest is read when it has changed, and only then."""
-    ann, bob = place.session("ann"), place.session("bob")
-    for ticker in (ann, ann, bob, ann):
-        tick = place.other.advance(place.other.tick(), ticker)
-        for _ in range(2):
-            told = place.store.beat([ann]).tick
-            assert told is not None
-            assert (told.at, told.ticker, told.standbys) == (tick.at, tick.ticker, tick.standbys)
-    epoch = place.other.new_epoch()
-    told = place.store.beat([ann]).tick
-    assert told is not None
-    assert told.epoch >= epoch
-    assert told.at == place.other.tick().at
 
 
 @pytest.mark.parametrize("notice", [1, mysql_beat.NOTICES - 1, mysql_beat.NOTICES, mysql_beat.NOTICES + 7])

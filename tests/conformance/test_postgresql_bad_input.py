@@ -20,6 +20,7 @@ from headcount.errors import (
     SchemaMismatch,
     StoreUnavailable,
 )
+from headcount.model import Session
 from headcount.stores import make
 from headcount.stores.base import Store
 from headcount.stores.sql import postgresql
@@ -30,8 +31,12 @@ from tests.servers.postgresql import PostgreSQL
 GRANTS = (
     "GRANT USAGE ON SCHEMA headcount TO {0}",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA headcount TO {0}",
+    "GRANT SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA headcount TO {0}",
 )
 """What docs/stores/postgresql.md lists for users who may not make tables."""
+
+PUT_RIGHT = ("SELECT setval('headcount.word', 4096)", "TRUNCATE headcount.beats")
+"""What it says for a clock without a number."""
 
 
 @pytest.fixture
@@ -124,6 +129,10 @@ def test_who_may_read_only(postgresql_server, opened) -> None:
         admin.execute("CREATE ROLE reader LOGIN")
         admin.execute("GRANT USAGE ON SCHEMA headcount TO reader")
         admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA headcount TO reader")
+    with refused(AccessDenied, "permission denied for sequence word", "docs/stores/postgresql.md"):
+        opened(server.url(name, user="reader"))
+    with server.admin(name) as admin:
+        admin.execute("GRANT SELECT ON ALL SEQUENCES IN SCHEMA headcount TO reader")
     reader = opened(server.url(name, user="reader"))
     assert reader.groups() == ["web"]
     with refused(AccessDenied, "permission denied"):
@@ -157,6 +166,31 @@ def test_the_printed_schema_is_all_that_is_needed(postgresql_server, opened, nam
         server.drop_database(name)
         with server.admin() as admin:
             admin.execute("DROP ROLE printed")
+
+
+def test_a_clock_without_a_number(postgresql_server, opened) -> None:
+    """The tables were brought here, but not the sequence. Nobody joins, and who is there is told that its
+    beats are not taken. What the documentation says puts it right."""
+    server: PostgreSQL = postgresql_server
+    name = server.fresh_database()
+    old = opened(server.url(name))
+    for session in ("ann", "bob"):
+        old.open_session(Session(id=session, instance=session, host="h", process=session, ttl=10.0))
+    before = old.tick()
+    with server.admin(name) as admin:
+        admin.execute("ALTER SEQUENCE headcount.word RESTART")
+        with refused(SchemaMismatch, "without a number", "docs/stores/postgresql.md"):
+            opened(server.url(name))
+        for sessions in (["ann"], ["ann", "bob"]):
+            with pytest.raises(SchemaMismatch, match="null value"):
+                old.beat(sessions)
+        for statement in PUT_RIGHT:
+            admin.execute(statement)
+    beat = old.beat(["ann", "bob"])
+    assert beat.notices == {"ann": 0, "bob": 0}
+    assert beat.tick is not None
+    assert (beat.tick.epoch > before.epoch, beat.tick.number) == (True, 1)
+    assert opened(server.url(name)).tick() == beat.tick
 
 
 def test_namespaces_do_not_see_each_other(postgresql_server, opened) -> None:

@@ -18,8 +18,9 @@ from typing import Any, NoReturn
 import pytest
 
 from headcount.errors import HeadcountError, StoreUnavailable
-from headcount.model import Committed, Remark, Ring
+from headcount.model import Committed, Remark, Ring, Tick
 from headcount.stores.sql import lines, server_sweep
+from headcount.stores.sql.clock import locked_clock
 from headcount.stores.sql.collisions import Collided
 from headcount.stores.sql.speaking import Found
 from headcount.testing.conformance.harness import everyone, nobody
@@ -248,6 +249,147 @@ def test_beating_while_all_are_told(place: Place) -> None:
     assert place.store.beat(sessions).notices == dict.fromkeys(sessions, told)
 
 
+# ── the clock ──
+
+
+class CutShort(Exception):
+    """Raised in a transaction that is to come to nothing."""
+
+
+@contextmanager
+def a_tick_in_vain(store: Client, ticker: str) -> Iterator[None]:
+    """The clock is locked; at the end it is moved, and that is not committed."""
+    with suppress(CutShort), store.lines.heart() as line, line.writing(durable=False) as sql:
+        seen = locked_clock(sql)
+        yield
+        sql.run("set_tick", seen.number + 1, ticker, "[]", time.time())
+        sql.all("clock")  # until here all has been carried out
+        raise CutShort
+
+
+def told(place: Place, *sessions: str) -> Tick:
+    tick = place.store.beat(sessions).tick
+    assert tick is not None
+    return tick
+
+
+def same(tick: Tick) -> tuple[object, ...]:
+    """All of it that is not for people only."""
+    return (*tick.at, tick.interval, tick.ticker, tick.standbys)
+
+
+def test_a_beat_tells_who_ticks(place: Place) -> None:
+    """Though its answer is a number: the rest is read when it has changed, and only then. The count of the
+    changes begins anew now and then."""
+    ann, bob = place.session("ann"), place.session("bob")
+    for ticker in (ann, ann, bob, ann):
+        tick = place.other.advance(place.other.tick(), ticker)
+        for sessions in ((ann,), (ann, bob), (ann,)):
+            assert same(told(place, *sessions)) == same(tick)
+    place.change("UPDATE hc.clock SET roles = 4094")
+    for ticker in (bob, ann, bob):
+        tick = place.other.advance(place.other.tick(), ticker)
+        assert same(told(place, ann)) == same(tick)
+    epoch = place.other.new_epoch()
+    assert told(place, ann).epoch >= epoch
+    assert same(told(place, ann)) == same(place.other.tick())
+
+
+def test_of_those_who_tick_at_once_one_does(place: Place) -> None:
+    """They all wait for the clock, and have heard the same tick."""
+    tickers = [place.session(name) for name in ("ann", "bob", "cid")]
+    stores = [place.open() for _ in tickers]
+    before = place.store.tick()
+    with place.holding("lock_clock"):
+        ticking = [
+            meanwhile(partial(store.advance, before, ticker))
+            for store, ticker in zip(stores, tickers, strict=True)
+        ]
+        time.sleep(A_WHILE)
+    ticks = {same(one.result(5)) for one in ticking}
+    assert ticks == {same(place.store.tick())}
+    assert place.store.tick().number == before.number + 1
+
+
+def test_who_waits_for_a_tick_that_comes_to_nothing_sees_what_it_left(place: Place) -> None:
+    """On PostgreSQL the number has moved. Nobody else moves it from where it was."""
+    ann, bob = place.session("ann"), place.session("bob")
+    before = place.store.tick()
+    with a_tick_in_vain(place.other, ann):
+        ticking = meanwhile(partial(place.store.advance, before, bob))
+        time.sleep(A_WHILE)
+    tick = ticking.result(5)
+    assert same(tick) == same(place.other.tick())
+    assert (tick.number, tick.ticker) == (before.number + 1, "" if place.kind == "postgresql" else bob)
+
+
+def test_a_tick_that_comes_to_nothing_stops_nobody(place: Place) -> None:
+    """The server carries it out, and then does not commit it. Its number may stay (on PostgreSQL it does),
+    its ticker does not; beats are taken, the next one ticks, and a sweep finds who is overdue then."""
+    ann, bob = place.session("ann"), place.session("bob")
+    place.enter("bob")
+    first = place.store.advance(place.store.tick(), ann)
+    told(place, ann)
+    with place.committing_no_tick():
+        with pytest.raises(HeadcountError):
+            place.other.advance(first, bob)
+        with pytest.raises(HeadcountError):
+            place.other.new_epoch()
+        left = place.store.tick()
+        assert left.number == first.number + (place.kind == "postgresql")
+        assert (left.epoch, left.ticker, left.standbys) == (first.epoch, first.ticker, first.standbys)
+        for sessions in ((ann,), (ann, bob), (ann,)):
+            assert same(told(place, *sessions)) == same(left)
+    last = place.other.advance(left, bob)
+    assert (last.number, last.ticker) == (left.number + 1, bob)
+    for _ in range(2):
+        assert same(told(place, ann, bob)) == same(told(place, ann)) == same(last)
+    place.pass_ticks(TTL_TICKS - 2, [ann])
+    assert place.store.sweep(everyone).fenced == ()
+    place.pass_ticks(1, [ann])
+    assert place.store.sweep(everyone).fenced == (bob,)
+    assert place.keys() == set()
+    assert place.other.new_epoch() > last.epoch
+    assert place.store.beat([ann, bob]).notices == {ann: 0, bob: None}
+
+
+def test_nobody_sees_the_tick_go_back(place: Place) -> None:
+    """While ticks are made, and others come to nothing: not by a beat, nor by looking."""
+    ann, bob = place.session("ann"), place.session("bob")
+    until = time.monotonic() + 1.0
+    counting = place.open()
+
+    def seen(*sessions: str) -> list[tuple[int, int]]:
+        store, found = place.open(), []
+        while time.monotonic() < until:
+            beat = store.beat(sessions)
+            assert beat.tick is not None
+            found += [beat.tick.at, store.tick().at]
+        return found
+
+    looking = [meanwhile(partial(seen, *sessions)) for sessions in ((ann,), (ann, bob))]
+    while time.monotonic() < until:
+        with a_tick_in_vain(counting, bob):
+            pass
+        counting.advance(counting.tick(), ann)
+    for one in looking:
+        found = one.result(5)
+        assert found == sorted(found)
+        assert len({number for _, number in found}) > 5
+
+
+def test_who_takes_another_history_for_its_own_is_told_when_it_ticks(place: Place) -> None:
+    """Behind a pooler, another server answers, and happens to have come to the same count of changes."""
+    ann = place.session("ann")
+    before = told(place, ann)
+    place.change("UPDATE hc.clock SET epoch = epoch + 1")
+    assert told(place, ann).at == before.at
+    tick = place.store.advance(before, ann)
+    assert tick.at == (before.epoch + 1, before.number)
+    assert told(place, ann).at == tick.at
+    assert place.store.advance(tick, ann).number == tick.number + 1
+
+
 # ── connections ──
 
 
@@ -283,7 +425,7 @@ def test_who_stands_still_in_a_transaction_is_thrown_out(place: Place, options: 
     before = place.store.tick()
     began = time.monotonic()
     with suppress(HeadcountError), stopped.lines.watcher() as line, line.writing() as sql:
-        sql.all("clock_locked")
+        sql.all("lock_clock")
         after = place.store.advance(before, ticker)
         took = time.monotonic() - began
     assert after.number == before.number + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from headcount.stores.sql import commit, mysql_connection, server_sweep
+from headcount.stores.sql import clock, commit, mysql_connection, server_sweep
 from tests.mutants.hunting import Attack, Law, Story, mutant
 from tests.mutants.planting import Planter
 
@@ -18,15 +18,10 @@ def pause():
 
 @mutant(Law("a_beat_counts_from_the_tick_it_answers_with", store="postgresql", tries=40))
 def an_older_beat_that_lands_late(plant: Planter) -> None:
-    """It brings the deadline back to what it was when it set out."""
-    for statement in ("beat_one", "beat_many"):
-        plant.sql(POSTGRESQL, statement, "greatest(b.deadline, c.number + b.lasts)", "c.number + b.lasts")
-    plant.sql(
-        POSTGRESQL,
-        "beat_one",
-        "FROM hc.clock c",
-        "FROM (SELECT *, pg_sleep(0.03 * power(random(), 6)) FROM hc.clock OFFSET 0) c",
-    )
+    """It reads the clock once, and then waits: it brings the deadline back to what it was when it set out."""
+    word = "pg_sequence_last_value('hc.word'::regclass)"
+    once = f"(SELECT w FROM (SELECT {word} AS w, pg_sleep(0.03 * power(random(), 6)) OFFSET 0) early)"
+    plant.sql(POSTGRESQL, "beat_one", word, once)
 
 
 @mutant(Law("an_enter_and_a_goodbye_do_not_pass_each_other", store="postgresql", tries=10))
@@ -201,6 +196,46 @@ def a_claim_that_counts_from_before_it_was(plant: Planter) -> None:
 def a_claim_that_counts_from_before_it_was_on_mysql(plant: Planter) -> None:
     """The same."""
     without_the_second_look(plant)
+
+
+def what_was_read_before_the_lock(plant: Planter) -> None:
+    plant.edit(
+        clock.locked_clock,
+        'sql.run("lock_clock")\n    return Clock(*sql.all("clock")[0])',
+        'found = sql.all("clock")\n    sql.run("lock_clock")\n    return Clock(*found[0])',
+    )
+
+
+@mutant(Attack("of_those_who_tick_at_once_one_does", store="postgresql"))
+def a_clock_that_is_read_before_it_is_locked(plant: Planter) -> None:
+    """All who have waited for it believe that it still stands where they saw it."""
+    what_was_read_before_the_lock(plant)
+
+
+@mutant(Attack("of_those_who_tick_at_once_one_does", store="mysql"))
+def a_clock_that_is_read_before_it_is_locked_on_mysql(plant: Planter) -> None:
+    """The same."""
+    what_was_read_before_the_lock(plant)
+
+
+@mutant(Attack("who_waits_for_a_tick_that_comes_to_nothing_sees_what_it_left", store="postgresql"))
+def a_number_that_is_read_by_the_statement_that_locks(plant: Planter) -> None:
+    """The row is the newest one, but the sequence is looked at before the row is waited for; and again only
+    if that has changed."""
+    plant.sql(POSTGRESQL, "clock", "FROM hc.clock", "FROM hc.clock FOR UPDATE")
+    plant.sql(POSTGRESQL, "lock_clock", "SELECT 1 FROM hc.clock FOR UPDATE", "SELECT 1")
+
+
+@mutant(Attack("a_beat_tells_who_ticks", store="postgresql"))
+def roles_that_are_never_read_again(plant: Planter) -> None:
+    """Who ticked when the connection was made does so for ever."""
+    plant.edit(clock.clock_told, "clock.roles & ROLES != roles or ", "")
+
+
+@mutant(Attack("a_tick_that_comes_to_nothing_stops_nobody", store="postgresql"))
+def roles_by_the_count_of_a_tick_that_came_to_nothing(plant: Planter) -> None:
+    """The next who does become the ticker has the same count, and nobody hears of it."""
+    plant.edit(clock.clock_told, "clock_of(line)", "clock_of(line)._replace(roles=roles)")
 
 
 @mutant(Attack("a_group_that_is_locked_keeps_no_other_waiting", store="postgresql"))

@@ -1,10 +1,19 @@
-"""The store's clock, one row: where it stands, and who moves it."""
+"""The store's clock: where it stands, and who moves it.
+
+Who ticks and who stands by changes seldom. So a beat is told only the number, and how often the roles
+(epoch, ticker, standbys) have changed: the lowest bits of `roles`. The rest is read when a connection is new,
+and when that count is another one than when it was last read there: it is never out of date. Of `ticked_at`,
+which is for people, a beat tells what it was then.
+
+Behind a pooler, another server may answer on the same connection, where another history has come to the same
+count. Who takes its clock for the old one cannot move it, and trying to is told how it stands.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -18,6 +27,10 @@ EPOCH_ZERO = 1_735_689_600
 WINDOW = 30.0
 """Seconds over which the guard counts expiries."""
 
+ROLES_BITS = 12
+ROLES = (1 << ROLES_BITS) - 1
+"""Of the count of changes, what a beat is told."""
+
 
 class Clock(NamedTuple):
     epoch: int
@@ -26,6 +39,8 @@ class Clock(NamedTuple):
     ticker: str
     standbys: str
     ticked_at: float
+    released_until: int
+    roles: int
 
     @property
     def tick(self) -> Tick:
@@ -44,8 +59,33 @@ class Clock(NamedTuple):
         return int(WINDOW / self.interval)
 
 
+class Hearing(Line, Protocol):
+    """A connection by which beats are told of the clock."""
+
+    heard: Clock | None
+    """The clock as it was last read here, with a number at which its roles were these."""
+
+
 def clock_of(line: Line) -> Clock:
     return Clock(*line.ask("clock")[0])
+
+
+def locked_clock(sql: Sql) -> Clock:
+    """The clock, which nobody else can move until the transaction is over. It is read after it was locked: in
+    the same statement, its number might be the one from before the lock was waited for."""
+    sql.run("lock_clock")
+    return Clock(*sql.all("clock")[0])
+
+
+def clock_told(line: Hearing, number: int, roles: int) -> Clock:
+    """The clock at the number that a beat has met, and with it so many changes of the roles."""
+    clock = line.heard
+    # Each tick changes the roles once at most, so that fewer ticks than there are counts cannot hide any. (So
+    # do new epochs, but they do not come by the thousand.) The number is from before the rest was read.
+    if clock is None or clock.roles & ROLES != roles or not 0 <= number - clock.number < ROLES:
+        clock = clock_of(line)
+    line.heard = clock._replace(number=number)
+    return line.heard
 
 
 def next_epoch(*seen: int) -> int:

@@ -127,7 +127,7 @@ class MySQLStore(ServerStore[MySQLLine]):
 
     def schema_sql(self) -> str:
         """All that makes the tables of this namespace, as one text."""
-        return self._named(printed(migrations(SCHEMA), self._interval))
+        return self._named(printed(migrations(SCHEMA), statements("mysql/store"), self._interval))
 
     def _named(self, text: str) -> str:
         """The SQL with the names of the tables in it."""

@@ -122,8 +122,7 @@ class MySQLLine:
         self._con: MySQLConnection | None = None
         self.opened = 0
         """How often it has been opened: what was missed in between, nobody knows."""
-        self.roles: tuple[int, Clock] | None = None
-        """How often the roles had changed when the clock was last read, and the clock."""
+        self.heard: Clock | None = None
 
     # ── the connection ──
 
@@ -141,7 +140,7 @@ class MySQLLine:
             self.close()
             con = self._con = self._connect()
             self.opened += 1
-            self.roles = None
+            self.heard = None
             try:
                 self._settle(self)
             except BaseException:

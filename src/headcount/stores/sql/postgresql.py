@@ -17,7 +17,7 @@ from typing import Any
 
 from headcount.errors import ConfigError, NotPromised
 from headcount.model import Guarantees, Seconds, SessionId, Tick
-from headcount.stores.sql.clock import Clock
+from headcount.stores.sql.clock import ROLES, ROLES_BITS, clock_told
 from headcount.stores.sql.postgresql_doorbell import PostgreSQLDoorbell
 from headcount.stores.sql.postgresql_errors import read_only
 from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed, limits
@@ -119,7 +119,7 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
 
     def schema_sql(self) -> str:
         """All that makes the tables of this namespace, as one text."""
-        return self._named(printed(migrations(SCHEMA), self._interval))
+        return self._named(printed(migrations(SCHEMA), statements("postgresql/store"), self._interval))
 
     def _named(self, text: str) -> str:
         """The SQL with the schema's name in it, which is `hc` in the files."""
@@ -179,15 +179,15 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
             found = line.ask("beat_one", time.time(), sessions[0])
             if not found:
                 return {}, None
-            ((told,),) = found
-            notice, epoch, number, interval, ticked_at, ticker, standbys = told.split(" ", 6)
-            clock = Clock(int(epoch), int(number), float(interval), ticker, standbys, float(ticked_at))
-            return {sessions[0]: int(notice)}, clock.tick
-        ((count, noticed, notices),) = line.ask("beat_many", list(sessions), time.time())
+            ((notice, word),) = found
+            return {sessions[0]: notice}, _tick(line, word)
+        ((word, count, noticed, notices),) = line.ask("beat_many", list(sessions), time.time())
+        if not count:
+            return {}, None
         raised = dict(zip(noticed or (), notices or (), strict=True))
         if count == len(sessions):
-            return dict.fromkeys(sessions, 0) | raised, None
-        return dict(line.ask("beating", list(sessions))), None
+            return dict.fromkeys(sessions, 0) | raised, _tick(line, word)
+        return dict(line.ask("beating", list(sessions))), _tick(line, word)
 
     def ring(self, line: PostgreSQLLine, group: str) -> None:
         line.ring(self._schema, group)
@@ -196,3 +196,8 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
         return PostgreSQLDoorbell(
             self.lines, self.address, None if self._pooled else self._schema, self._poll
         )
+
+
+def _tick(line: PostgreSQLLine, word: int) -> Tick:
+    """The tick that a beat met, of the clock's word."""
+    return clock_told(line, word >> ROLES_BITS, word & ROLES).tick

@@ -19,6 +19,7 @@ from psycopg.abc import PQGen
 
 from headcount import native
 from headcount.errors import HeadcountError, StoreUnavailable
+from headcount.stores.sql.clock import Clock
 from headcount.stores.sql.postgresql_errors import cannot_connect, translate
 from headcount.stores.sql.speaking import Found
 
@@ -193,6 +194,7 @@ class PostgreSQLLine:
         self._con: Timed | None = None
         self.opened = 0
         """How often it has been opened: who listens on it has to say so again."""
+        self.heard: Clock | None = None
 
     # ── the connection ──
 
@@ -219,6 +221,7 @@ class PostgreSQLLine:
         except psycopg.Error as exc:
             raise cannot_connect(exc, self._address) from exc
         self.opened += 1
+        self.heard = None
         con.until = time.monotonic() + self._timeout
         return con
 

@@ -5,7 +5,9 @@ Whom it believes, and until when
     session     a row of `sessions`: it exists, and is fenced or not.  Durable.
     beat        a row of `beats`: until when it need not be fenced, its fence, and its notice (a copy of the
                 session's), so that a beat reads and writes one row.  May be lost: see the life marker.
-    clock       one row: (epoch, n). Moved by compare-and-set under its lock.
+    clock       one row, and a number: (epoch, n). Moved by compare-and-set under the row's lock. On
+                PostgreSQL the number is in a sequence, and no transaction takes it back: it may have moved
+                where the rest has not. It was moved by who had the right to, and goes on from there.
     epoch       one row: names one history of the register. A server that is not the one that the row
                 says it is (failed over, restored) begins a new one, above all that anybody can know of.
 
@@ -33,7 +35,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -68,10 +70,10 @@ from headcount.model import (
     when,
 )
 from headcount.stores.base import Together, not_empty
-from headcount.stores.sql.clock import Clock, clock_of, next_epoch, standbys
+from headcount.stores.sql.clock import Clock, Hearing, clock_of, locked_clock, next_epoch, standbys
 from headcount.stores.sql.collisions import again
 from headcount.stores.sql.commit import Commit, no_group
-from headcount.stores.sql.lines import Line, Lines
+from headcount.stores.sql.lines import Lines
 from headcount.stores.sql.recording import Group, write_history
 from headcount.stores.sql.server_sweep import Sweep
 from headcount.stores.sql.speaking import Found, Sql
@@ -79,7 +81,7 @@ from headcount.stores.sql.statements import Migration
 from headcount.stores.sql.unreadable import Reading
 from headcount.stores.url import Url
 
-L = TypeVar("L", bound=Line)
+L = TypeVar("L", bound=Hearing)
 
 INTERVAL = 1.0
 LEAST_INTERVAL = 0.05
@@ -96,6 +98,7 @@ class Head(NamedTuple):
     history: str
     epoch: int
     interval: float
+    number: int | None
 
 
 class ServerStore(Reading, Together, ABC, Generic[L]):
@@ -156,6 +159,11 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
             raise SchemaMismatch(
                 f"{self.address} has schema version {head.version}, which needs a release of Headcount that "
                 f"knows version {head.needs}, and this one knows up to {newest}: upgrade this one"
+            )
+        if head.number is None:
+            raise SchemaMismatch(
+                f"{self.address} has a clock without a number: its sequence was not restored with the "
+                "tables, or this user may not read it; docs/stores/postgresql.md says what to do"
             )
         if self._interval not in (None, head.interval):
             raise ConfigError(
@@ -296,15 +304,15 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
         if line.ask("marked"):
             return
         with line.writing() as sql:
-            sql.all("clock_locked")
+            sql.run("lock_clock")
             if not sql.all("marked"):
                 self._begin_clock(sql, self._seen)
 
     def _begin_clock(self, sql: Sql, epoch: int) -> None:
         """A new epoch of ticks. Their number goes on, so that no deadline is far off."""
-        clock = sql.all("clock_locked")[0]
+        clock = locked_clock(sql)
         ((claimed,),) = sql.all("newest_claim_epoch")
-        begun = next_epoch(epoch, claimed, clock[0])
+        begun = next_epoch(epoch, claimed, clock.epoch)
         sql.run("set_epoch", begun, time.time())
         sql.run("grant_all")
         sql.run("set_marker", begun)
@@ -388,7 +396,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
     @again
     def advance(self, seen: Tick, ticker: SessionId) -> Tick:
         with self.lines.heart() as line, line.writing(durable=False) as sql:
-            clock = Clock(*sql.all("clock_locked")[0][:6])
+            clock = line.heard = locked_clock(sql)
             before = msgspec.json.decode(clock.standbys)
             alive: dict[SessionId, str] = dict(sql.all("processes", sql.many([ticker, *before])))
             if (clock.epoch, clock.number) != seen.at or ticker not in alive:
@@ -405,7 +413,7 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
     @again
     def release_guard(self) -> None:
         with self.lines.watcher() as line, line.writing() as sql:
-            clock = Clock(*sql.all("clock_locked")[0][:6])
+            clock = locked_clock(sql)
             sql.run("release_guard", clock.number + clock.window)
             write_history(
                 sql, [Entry(at=time.time(), group="", member_id="", what="guard released", revision=0)]
@@ -420,17 +428,13 @@ class ServerStore(Reading, Together, ABC, Generic[L]):
         return Sweep(line, self._corrupt, lambda group: self.ring(line, group))
 
 
-def printed(made: Sequence[Migration], interval: Seconds | None) -> str:
+def printed(made: Sequence[Migration], texts: Mapping[str, str], interval: Seconds | None) -> str:
     """All that makes the tables, as one text. The first client that connects sees that the register belongs
     to no history yet, and begins one."""
     scripts = [f"-- {one.number:04} {one.name}\n\n{one.sql}" for one in made]
-    scripts.append(
-        "INSERT INTO hc.meta (only_row, version, needs, history, epoch, floor)\n"
-        f"VALUES (1, {made[-1].number}, 1, '', 0, 0);\n"
-        "INSERT INTO hc.clock (only_row, epoch, number, tick_interval, ticker, standbys, ticked_at, "
-        f"released_until)\nVALUES (1, 0, 1, {interval or INTERVAL:g}, '', '[]', 0, -1);\n"
-    )
-    return "\n".join(scripts)
+    register = texts["found_register"] % (made[-1].number, 1, "''", 0, 0)
+    clock = texts["found_clock"] % (0, f"{interval or INTERVAL:g}", 0)
+    return "\n".join([*scripts, f"{register};\n{clock};\n"])
 
 
 def check(url: Url, password_file: str | None, **numbers: tuple[float | None, float, float]) -> None:

@@ -24,7 +24,7 @@ from headcount.errors import StoreUnavailable
 from headcount.model import Census, Claim, Row, SessionId, Swept, deadline_ticks
 from headcount.register import Ledger
 from headcount.stores.base import HISTORY
-from headcount.stores.sql.clock import Clock, clock_of
+from headcount.stores.sql.clock import Clock, clock_of, locked_clock
 from headcount.stores.sql.intents import WANTED
 from headcount.stores.sql.lines import Line
 from headcount.stores.sql.recording import Corrupt, Group, SqlRecords, save
@@ -95,8 +95,7 @@ class Sweep:
     def _fence(self, judge: Judge, limit: int) -> tuple[Swept, list[SessionId]]:
         """Fence those who may be, and say who has to lapse instead."""
         with self._line.writing() as sql:
-            *values, released_until = sql.all("clock_locked")[0]
-            clock = Clock(*values)
+            clock = locked_clock(sql)
             stray = sql.all("stray_beats", clock.number)
             if stray:
                 sql.run("forget_beats", sql.many([session for (session,) in stray]))
@@ -104,7 +103,7 @@ class Sweep:
             ((live, expired),) = sql.all("census", clock.epoch, clock.window, clock.number)
             guarded = [session for session, had_rows in late if had_rows]
             census = Census(live=live, expired=expired, overdue=len(guarded))
-            released = clock.number <= released_until
+            released = clock.number <= clock.released_until
             allowed = len(guarded) if released else max(0, judge(census)) if guarded else 0
             condemned = [session for session, had_rows in late if not had_rows] + guarded[:allowed]
             now = condemned[:limit]

@@ -17,7 +17,7 @@
 SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = {clock}
 
 -- name: head
-SELECT m.version, m.needs, m.history, m.epoch, c.tick_interval FROM hc.meta m, hc.clock c
+SELECT m.version, m.needs, m.history, m.epoch, c.tick_interval, c.number FROM hc.meta m, hc.clock c
 
 -- name: found_register
 INSERT INTO hc.meta (only_row, version, needs, history, epoch, floor) VALUES (1, %s, %s, %s, %s, %s)
@@ -347,9 +347,6 @@ SET deadline = greatest(deadline, lasts + CAST(8589934591 & LAST_INSERT_ID(
     seen = ?
 WHERE session = ? AND fenced = 0
 
--- name: clock_and_roles
-SELECT epoch, number, tick_interval, ticker, standbys, ticked_at, roles FROM hc.clock
-
 -- LAST_INSERT_ID is given some notice, if there is any. The key leads, so that they are locked in one order, and
 -- none that is not meant.
 -- name: beat_many
@@ -387,10 +384,10 @@ ON DUPLICATE KEY UPDATE deadline = hc.beats.deadline
 -- ── ticks ──
 
 -- name: clock
-SELECT epoch, number, tick_interval, ticker, standbys, ticked_at FROM hc.clock
+SELECT epoch, number, tick_interval, ticker, standbys, ticked_at, released_until, roles FROM hc.clock
 
--- name: clock_locked
-SELECT epoch, number, tick_interval, ticker, standbys, ticked_at, released_until FROM hc.clock FOR UPDATE
+-- name: lock_clock
+SELECT 1 FROM hc.clock FOR UPDATE
 
 -- In this order: what stands further left is seen as it is set by what stands further right.
 -- name: set_tick

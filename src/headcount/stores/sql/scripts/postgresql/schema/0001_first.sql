@@ -15,17 +15,23 @@ CREATE TABLE hc.meta (
     pruned   bigint  NOT NULL DEFAULT 0         -- the line of history up to which it was pruned
 );
 
--- One row too: the store's clock.
+-- One row too: the store's clock, but for its number, which is in the word.
 CREATE TABLE hc.clock (
     only_row       integer PRIMARY KEY CHECK (only_row = 1),
     epoch          bigint  NOT NULL,
-    number         bigint  NOT NULL,
     tick_interval  double precision NOT NULL,   -- seconds; fixed for the life of the store
     ticker         text    NOT NULL,
     standbys       text    NOT NULL,            -- JSON
     ticked_at      double precision NOT NULL,   -- wall clock, for people
-    released_until bigint  NOT NULL             -- the guard holds nobody back up to this tick
+    released_until bigint  NOT NULL,            -- the guard holds nobody back up to this tick
+    roles          bigint  NOT NULL DEFAULT 0   -- how often another epoch, ticker or standbys came
 ) WITH (fillfactor = 10);
+
+-- The clock's word: its number, and below it the lowest 12 bits of `roles`. A beat reads it for next to nothing,
+-- and it stands nowhere else. Who has locked the clock's row sets it (`setval`; nobody draws from it), and that
+-- is seen at once and stays, whatever becomes of the transaction. Numbers begin with 1.
+CREATE SEQUENCE hc.word AS bigint;
+SELECT setval('hc.word', 1 << 12, true);
 
 CREATE TABLE hc.groups (
     id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -118,8 +124,8 @@ CREATE INDEX sessions_fenced ON hc.sessions (id) WHERE fenced_at IS NOT NULL;
 -- it, and if it is not there fills the table anew from the sessions.
 CREATE UNLOGGED TABLE hc.beats (
     session  text    PRIMARY KEY,
-    deadline bigint  NOT NULL,                  -- overdue when the tick has reached it
-    lasts    integer NOT NULL,
+    deadline bigint  NOT NULL,                  -- the word that the beat met, and `lasts`: overdue when the
+    lasts    bigint  NOT NULL,                  -- tick (deadline >> 12) is reached. In words too: D << 12
     notice   bigint  NOT NULL,                  -- the session's, so that a beat reads one row
     fenced   boolean NOT NULL DEFAULT false,
     seen     double precision NOT NULL          -- wall clock, for people
