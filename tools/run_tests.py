@@ -2,7 +2,9 @@
 
 The phases exist for the sake of time. The tests of real processes measure seconds on a real
 clock, and a simulation beside them keeps every core busy: then a beat comes late because the
-machine is full, and a test fails that found nothing. So each phase has the machine to itself.
+machine is full, and a test fails that found nothing. So each phase has the machine to itself. But nearly
+all that the tests of processes do is wait, and so two files of them go at a time. Not two tests: what the
+stories of one file share, a server or fifty processes, is made once.
 
     run_tests.py                 all phases
     run_tests.py simulation      only the phases named
@@ -43,7 +45,7 @@ PHASES = (
     Phase("fast", ("unit", "cli")),
     Phase("stores", ("conformance",), ("-n", "2")),
     Phase("simulation", ("simulation",), ("-n", "2")),
-    Phase("processes", ("processes",)),
+    Phase("processes", ("processes",), ("-n", "2", "--dist", "loadfile")),
     Phase("mutants", ("mutants",), ("-n", "2")),
 )
 

@@ -40,7 +40,7 @@ def test_an_hour_between_the_server_and_its_clients_changes_nothing(
     server.clock_offset = None
     server.restart()
     number = town.ticking.tick().number
-    until(lambda: town.ticking.tick().number > number + 3 * TTL / 0.2, town.ticking.tick, SOON)
+    until(lambda: town.ticking.tick().number > number + 2 * TTL / 0.2, town.ticking.tick, SOON)
     for process in rest:
         for kind in ("down", "lost"):
             assert process.said("change", since[process.name], kind=kind) == []

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from tests.processes.places import SqlServer
 
 SOON = 20.0
-LONG = 10.0
-"""Seconds, in which a process beats thirty times and ticks fifty."""
+POLL = 1.0
+LONG = 4.0
+"""Seconds, in which a process beats twelve times, looks for changes four times, and ticks twenty times."""
 
 
 @on_every_server
@@ -27,7 +28,7 @@ def test_who_joins_has_one_connection_and_who_watches_two(
     """And they keep to it."""
     server = own_server()
     database = server.fresh_database()
-    town = build(server.url(database))
+    town = build(server.url(database, poll=POLL))
     town.store.close()
     for name in ("ann", "ben", "cid"):
         town.start(name, watch=False).joined()
@@ -43,7 +44,7 @@ def test_who_joins_has_one_connection_and_who_watches_two(
     def seen() -> list[int]:
         return connections(server, database)
 
-    stays(3, LONG / 5)
+    stays(3, LONG / 2)
     town.start("dora", watch=True).joined()
     town.start("eve", watch=True).joined()
     stays(3 + 2 * 2, LONG)

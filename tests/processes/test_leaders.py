@@ -73,7 +73,8 @@ def test_what_a_leader_does_under_an_old_token_is_refused(town: Town, tmp_path: 
     would help; what helps is that the token goes along with the write."""
     path = str(tmp_path / "sink.db")
     sink.make(path)
-    (ann,) = town.members("ann", lead=True, freezes=True, sink=path)
+    # It may stand still before it has heard of itself, so nobody waits for that.
+    ann = town.start("ann", lead=True, freezes=True, sink=path).joined()
     old = ann.wait_for("frozen", SOON)["token"]
     ben = town.start("ben", lead=True).joined()
     new = ben.wait_for("leads", down_within(ticker=True) + SOON)["token"]

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.processes.places import on_every_store
-from tests.processes.town import TTL, Process, Town, down_within, faults_of_trust, trust, until
+from tests.processes.town import INTERVAL, TTL, Process, Town, down_within, faults_of_trust, trust, until
 
 SOON = 10.0
 
@@ -22,6 +22,12 @@ def assert_all_hear(
         assert took <= bound, (
             f"{process.name} heard that {member} is {kind} after {took:.2f} s, not {bound:.2f}"
         )
+
+
+def two_ttls_pass(town: Town) -> None:
+    """In ticks, by which the store counts: whoever has not beaten in the meantime has been fenced."""
+    number = town.ticking.tick().number
+    until(lambda: town.ticking.tick().number > number + 2 * TTL / INTERVAL, town.ticking.tick, SOON)
 
 
 def marks(processes: list[Process]) -> dict[str, int]:
@@ -95,8 +101,7 @@ def test_a_process_started_anew_is_a_member_at_once(town: Town) -> None:
     again = town.start("ann").joined()
     life = again.said("joined")[0]["incarnation"]["workers"]
     ben.wait_for("change", SOON, since, kind="joined", member="ann", incarnation=life)
-    number = town.ticking.tick().number
-    until(lambda: town.ticking.tick().number > number + 3 * TTL / 0.2, lambda: town.ticking.tick(), SOON)
+    two_ttls_pass(town)
     assert ben.said("change", since, kind="down") == []
     assert town.states() == {"ann": "up", "ben": "up"}
 
@@ -125,8 +130,7 @@ def test_a_zombie_does_not_come_back(town: Town) -> None:
     since, own = ben.heard, ann.heard
     ann.go_on()
     ann.wait_for("change", SOON, own, kind="superseded")
-    number = town.ticking.tick().number
-    until(lambda: town.ticking.tick().number > number + 3 * TTL / 0.2, lambda: town.ticking.tick(), SOON)
+    two_ttls_pass(town)
     assert [row.incarnation for row in town.snapshot().rows if row.key == "ann"] == [life]
     assert ben.said("change", since, member="ann") == []
     assert len(ann.said("change", own, kind="superseded")) == 1
@@ -191,8 +195,7 @@ def test_deleted_files_cost_nobody_the_way_back(town: Town, which: str) -> None:
             return False
 
     until(back, lambda: [process.tail() for process in people], 6 * TTL + SOON)
-    number = town.ticking.tick().number
-    until(lambda: town.ticking.tick().number > number + 2 * TTL / 0.2, lambda: town.ticking.tick(), SOON)
+    two_ttls_pass(town)
     assert back()
     if which == "the beats":
         for process in people:

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from tests.servers import programs
+from tests.servers import keeper, programs
 from tests.servers.base import HOST, PASSWORD, USER, Server, Value, servers_user
 from tests.servers.postgresql import ADMIN, PostgreSQL
 
@@ -64,6 +64,11 @@ class PgBouncer(Server):
 
     def _not_yet(self) -> type[Exception]:
         return psycopg.OperationalError
+
+    def discard(self) -> None:
+        # The signal by which the keeper asks servers to leave at once is one that it ignores.
+        keeper.send(list(self.processes())[:1], signal.SIGTERM)
+        super().discard()
 
     def url(
         self, database: str = "postgres", user: str = USER, password: str | None = None, **options: object
