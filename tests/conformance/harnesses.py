@@ -11,7 +11,8 @@ from headcount.model import Seconds, SessionId
 from headcount.stores import make, memory
 from headcount.stores.base import Store
 from headcount.stores.memory import MemoryServer, MemoryStore
-from headcount.stores.sql import mysql, postgresql, sqlite
+from headcount.stores.sql import sqlite
+from headcount.stores.sql.server_options import PROMISES
 from headcount.testing.conformance.harness import Harness, TickingHarness
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
@@ -101,7 +102,7 @@ class SQLiteTicks(TickingHarness):
 class PostgreSQLTicks(TickingHarness):
     """A database of its own; out of reach when the server lets nobody in, and throws out who is there."""
 
-    guarantees = postgresql.PROMISES
+    guarantees = PROMISES
 
     def __init__(self, server: PostgreSQL) -> None:
         super().__init__()
@@ -141,7 +142,7 @@ class PostgreSQLTicks(TickingHarness):
 class MariaDBTicks(TickingHarness):
     """A database of its own; out of reach while the server stands still."""
 
-    guarantees = mysql.PROMISES
+    guarantees = PROMISES
 
     def __init__(self, server: MariaDB) -> None:
         super().__init__()

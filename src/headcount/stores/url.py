@@ -45,6 +45,11 @@ class Url:
         at = "@" if who else ""
         return f"{self.scheme}://{who}{at}{hosts}{quote(self.path)}{'?' + query if query else ''}"
 
+    @property
+    def bare(self) -> str:
+        """The same without its options."""
+        return self.safe.partition("?")[0]
+
     def __repr__(self) -> str:
         return f"<Url {self.safe}>"
 

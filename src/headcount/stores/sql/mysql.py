@@ -27,33 +27,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from headcount.errors import ConfigError, NotPromised
-from headcount.model import Guarantees, Seconds, SessionId, Tick
+from headcount.model import Seconds, SessionId, Tick
 from headcount.stores.sql.mysql_beat import beat
 from headcount.stores.sql.mysql_connection import Connector, literal
-from headcount.stores.sql.mysql_doorbell import LEAST, MySQLDoorbell
+from headcount.stores.sql.mysql_doorbell import MySQLDoorbell
 from headcount.stores.sql.mysql_line import MySQLLine
-from headcount.stores.sql.server import ServerStore, check, password, printed
-from headcount.stores.sql.statements import migrations, statements
+from headcount.stores.sql.server import ServerStore
+from headcount.stores.sql.server_options import OPTIONS
 from headcount.stores.url import Url
-
-PROMISES = Guarantees(
-    scope="network",
-    expiry="ticks",
-    deltas=True,
-    stall_safe=True,
-    exclusive=True,
-    durable=True,
-    advisory_failover=True,
-    max_capabilities=65_536,
-    precision=0.0,
-    recheck=None,
-)
-
-SCHEMA = "mysql/schema"
 
 OLDEST = {"MariaDB": (10, 6, 0), "MySQL": (8, 0, 1)}
 
@@ -79,14 +63,8 @@ class MySQLStore(ServerStore[MySQLLine]):
     `ssl_ca`, `ssl_cert`, `ssl_key`   files; with ssl_ca, ssl_mode is verify_ca unless it says more
     """
 
-    options: Mapping[str, type] = {
-        "interval": float,
-        "timeout": float,
-        "poll": float,
-        "password_file": str,
-        **dict.fromkeys(TLS, str),
-    }
-    guarantees = PROMISES
+    options: Mapping[str, type] = {**OPTIONS, **dict.fromkeys(TLS, str)}
+    dialect = "mysql"
 
     def __init__(
         self,
@@ -99,7 +77,6 @@ class MySQLStore(ServerStore[MySQLLine]):
         password_file: str | None = None,
         **tls: str,
     ) -> None:
-        check(url, password_file, timeout=(timeout, 0.1, 60), poll=(poll, LEAST, 60))
         if not NAMESPACE.fullmatch(namespace):
             raise ConfigError(
                 f"the namespace {namespace!r} cannot be part of a table's name: small letters, digits, _ and "
@@ -108,26 +85,18 @@ class MySQLStore(ServerStore[MySQLLine]):
         if not url.path.strip("/"):
             raise ConfigError(f"{url.safe}: after the host comes the name of a database")
         self._prefix = "headcount_" if namespace == "default" else f"headcount_{namespace}_"
-        self._poll = poll
-        address = url.safe.partition("?")[0]
-        connect = Connector(
-            url, address, timeout=timeout, password=lambda: password(url, password_file) or "", tls=tls
+        self._connect = Connector(url, timeout=timeout, password=self._password, tls=tls)
+        super().__init__(url, interval=interval, timeout=timeout, poll=poll, password_file=password_file)
+
+    def _line(self) -> MySQLLine:
+        return MySQLLine(
+            self._connect,
+            self._statements,
+            self.address,
+            self._settle,
+            named=self._named,
+            timeout=self._timeout,
         )
-        texts = {name: self._named(text) for name, text in statements("mysql/store").items()}
-
-        def make_line(settle: Callable[[MySQLLine], None]) -> MySQLLine:
-            return MySQLLine(connect, texts, address, settle, named=self._named, timeout=timeout)
-
-        super().__init__(address, make_line, migrations(SCHEMA), interval=interval)
-
-    @classmethod
-    def from_url(cls, url: Url, namespace: str, options: Mapping[str, Any]) -> MySQLStore:
-        """The store at a URL as SQLAlchemy spells it."""
-        return cls(url, namespace=namespace, **options)
-
-    def schema_sql(self) -> str:
-        """All that makes the tables of this namespace, as one text."""
-        return self._named(printed(migrations(SCHEMA), statements("mysql/store"), self._interval))
 
     def _named(self, text: str) -> str:
         """The SQL with the names of the tables in it."""

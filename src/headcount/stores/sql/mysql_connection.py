@@ -113,8 +113,7 @@ class MySQLConnection(Connection):
         self._read_timeout = seconds
 
     def cut(self) -> bool:
-        """Whether the server has said goodbye while nothing was asked: better noticed before the next
-        question than by it."""
+        """Whether it was closed, or the server has said goodbye while nothing was asked."""
         if not self.open:
             return True
         poll = native.poll()
@@ -175,15 +174,15 @@ class Connector:
     """Makes connections to the first host of a URL that takes writes."""
 
     def __init__(
-        self, url: Url, address: str, *, timeout: float, password: Callable[[], str], tls: Mapping[str, str]
+        self, url: Url, *, timeout: float, password: Callable[[], str | None], tls: Mapping[str, str]
     ) -> None:
         self._hosts: Sequence[tuple[str, int | None]] = url.hosts or (("localhost", None),)
         self._user = url.user
         self._database = url.path.strip("/")
-        self._address = address
+        self._address = url.bare
         self._timeout = timeout
         self._password = password
-        self._mode = _mode(tls, address)
+        self._mode = _mode(tls, url.bare)
         self._tls = tls
 
     def __call__(self) -> MySQLConnection:
@@ -229,7 +228,7 @@ class Connector:
             host=host,
             port=port,
             user=self._user,
-            password=self._password().encode(),
+            password=(self._password() or "").encode(),
             database=self._database or None,
             charset="utf8mb4",
             autocommit=None,

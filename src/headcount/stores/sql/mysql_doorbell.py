@@ -11,30 +11,18 @@ import time
 from headcount.model import Ring, Seconds
 from headcount.stores.sql.lines import Lines
 from headcount.stores.sql.mysql_line import MySQLLine
-from headcount.stores.sql.revisions import Revisions
-from headcount.stores.sql.waking import Waker
-
-LEAST = 0.05
-"""Seconds from one look to the next, while something happens."""
+from headcount.stores.sql.server_doorbell import ServerDoorbell
+from headcount.stores.sql.server_options import LEAST_POLL
 
 GROWTH = 1.25
-"""After each look that found nothing, the next one comes later by this."""
+"""After each look that found nothing, the next one comes later by this. Each that found something is soon
+followed by another one."""
 
 
-class MySQLDoorbell:
+class MySQLDoorbell(ServerDoorbell[MySQLLine]):
     def __init__(self, lines: Lines[MySQLLine], poll: Seconds) -> None:
-        self._lines = lines
-        self._poll = poll
-        self._pause = LEAST
-        self._waker = Waker()
-        self._revisions = Revisions()
-        self._look_at = 0.0
-        lines.watched = True
-        try:
-            self._look()
-        except BaseException:
-            self._waker.close()
-            raise
+        self._pause = LEAST_POLL
+        super().__init__(lines, poll)
 
     def wait(self, timeout: Seconds) -> Ring:
         until = time.monotonic() + timeout
@@ -47,17 +35,11 @@ class MySQLDoorbell:
             if woken or time.monotonic() >= until:
                 return Ring()
 
-    def wake(self) -> None:
-        self._waker.wake()
-
-    def close(self) -> None:
-        self._waker.close()
-
     def _look(self) -> Ring | None:
         self._look_at = time.monotonic() + self._pause
         with self._lines.watcher() as line:
             line.connect()
             rung = self._revisions.look(line, line.opened)
-        self._pause = LEAST if rung is not None else min(self._poll, self._pause * GROWTH)
+        self._pause = LEAST_POLL if rung is not None else min(self._poll, self._pause * GROWTH)
         self._look_at = time.monotonic() + self._pause
         return rung

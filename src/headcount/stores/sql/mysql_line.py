@@ -14,9 +14,9 @@ from typing import Any
 import pymysql
 
 from headcount.errors import HeadcountError, StoreUnavailable
-from headcount.stores.sql.clock import Clock
 from headcount.stores.sql.mysql_connection import MySQLConnection, Result, limits, literal
 from headcount.stores.sql.mysql_errors import silent, translate
+from headcount.stores.sql.server_line import ServerLine
 from headcount.stores.sql.speaking import Found
 
 LONGEST_MAKING = 60.0
@@ -102,65 +102,18 @@ class MySQLSql:
         return into
 
 
-class MySQLLine:
-    def __init__(
-        self,
-        connect: Callable[[], MySQLConnection],
-        statements: Mapping[str, str],
-        address: str,
-        settle: Callable[[MySQLLine], None],
-        *,
-        named: Callable[[str], str],
-        timeout: float,
-    ) -> None:
-        self._connect = connect
-        self._statements = statements
-        self._address = address
-        self._settle = settle
-        self._named = named
-        self._timeout = timeout
-        self._con: MySQLConnection | None = None
-        self.opened = 0
-        """How often it has been opened: what was missed in between, nobody knows."""
-        self.heard: Clock | None = None
-
-    # ── the connection ──
-
-    def connect(self) -> None:
-        self._open()
-
+class MySQLLine(ServerLine[MySQLConnection]):
     @property
     def variables(self) -> Mapping[str, str]:
         """What the server said of itself."""
-        return self._open().variables
-
-    def _open(self) -> MySQLConnection:
-        con = self._con
-        if con is None or con.cut():
-            self.close()
-            con = self._con = self._connect()
-            self.opened += 1
-            self.heard = None
-            try:
-                self._settle(self)
-            except BaseException:
-                self.close()
-                raise
-        return con
-
-    def close(self) -> None:
-        con, self._con = self._con, None
-        if con is not None:
-            con.drop()
-
-    # ── what is done on it ──
+        return self.con().variables
 
     def ask(self, name: str, *values: Any) -> Found:
         return _rows(self.results(name, *values))
 
     def results(self, name: str, *values: Any) -> list[Result]:
         """All that the server answers. Each statement is a transaction of its own."""
-        con = self._open()
+        con = self.con()
         try:
             return con.results(written(self._statements[name], values))
         except pymysql.Error as exc:
@@ -168,7 +121,7 @@ class MySQLLine:
 
     def changed(self, name: str, number: float, key: str) -> Result:
         """What a prepared UPDATE answers."""
-        con = self._open()
+        con = self.con()
         try:
             return con.changed(self._statements[name], number, key)
         except pymysql.Error as exc:
@@ -176,7 +129,7 @@ class MySQLLine:
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[MySQLSql]:
-        con = self._open()
+        con = self.con()
         sql = MySQLSql(con, self._statements)
         with self._transaction(con, sql):
             sql.run("begin")
@@ -185,7 +138,7 @@ class MySQLLine:
 
     @contextmanager
     def reading(self) -> Iterator[MySQLSql]:
-        con = self._open()
+        con = self.con()
         sql = MySQLSql(con, self._statements)
         with self._transaction(con, sql):
             sql.run("begin_reading")
@@ -196,7 +149,7 @@ class MySQLLine:
     @contextmanager
     def making(self) -> Iterator[tuple[MySQLSql, Callable[[str], None]]]:
         """DDL ends the transaction that it meets, so it is a lock of its own that keeps others away."""
-        con = self._open()
+        con = self.con()
         sql = MySQLSql(con, self._statements)
         lock = f"concat('headcount ', sha1(concat(DATABASE(), {literal(self._named('hc.clock'))})))"
         longest = max(LONGEST_MAKING, self._timeout)

@@ -12,33 +12,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
+
 from headcount.errors import ConfigError, NotPromised
-from headcount.model import Guarantees, Seconds, SessionId, Tick
+from headcount.model import Seconds, SessionId, Tick
 from headcount.stores.sql.clock import ROLES, ROLES_BITS, clock_told
 from headcount.stores.sql.postgresql_doorbell import PostgreSQLDoorbell
-from headcount.stores.sql.postgresql_errors import read_only
+from headcount.stores.sql.postgresql_errors import cannot_connect, read_only
 from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed, limits
-from headcount.stores.sql.server import ServerStore, check, password, printed
-from headcount.stores.sql.statements import migrations, statements
+from headcount.stores.sql.server import ServerStore
+from headcount.stores.sql.server_options import OPTIONS
 from headcount.stores.url import Url
 
-PROMISES = Guarantees(
-    scope="network",
-    expiry="ticks",
-    deltas=True,
-    stall_safe=True,
-    exclusive=True,
-    durable=True,
-    advisory_failover=True,
-    max_capabilities=65_536,
-    precision=0.0,
-    recheck=None,
-)
-
-SCHEMA = "postgresql/schema"
 OLDEST = 120_000
 """The oldest server whose SQL suffices, as `server_version_num`; the tests run on the one of Debian, 15."""
 
@@ -63,14 +51,11 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
     """
 
     options: Mapping[str, type] = {
-        "interval": float,
-        "timeout": float,
-        "poll": float,
+        **OPTIONS,
         "pooled": bool,
-        "password_file": str,
         **dict.fromkeys(TLS, str),
     }
-    guarantees = PROMISES
+    dialect = "postgresql"
 
     def __init__(
         self,
@@ -84,42 +69,17 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
         password_file: str | None = None,
         **tls: str,
     ) -> None:
-        check(url, password_file, timeout=(timeout, 0.1, 60), poll=(poll, 0.05, 60))
         if not NAMESPACE.fullmatch(namespace):
             raise ConfigError(
                 f"the namespace {namespace!r} cannot be part of a schema's name: letters, digits, _ and -, "
                 "50 at most"
             )
         self._schema = "headcount" if namespace == "default" else f"headcount_{namespace}"
-        self._password_file = password_file
         self._pooled = pooled
-        self._poll = poll if poll is not None else POLL_ALONE if pooled else POLL
-        self._timeout = timeout
-        self._url = url
-        self._parameters = self._libpq(url, tls)
-        texts = {name: self._named(text) for name, text in statements("postgresql/store").items()}
-
-        def make_line(settle: Callable[[PostgreSQLLine], None]) -> PostgreSQLLine:
-            return PostgreSQLLine(
-                self._connect,
-                texts,
-                self.address,
-                settle,
-                named=self._named,
-                timeout=timeout,
-                pooled=pooled,
-            )
-
-        super().__init__(url.safe.partition("?")[0], make_line, migrations(SCHEMA), interval=interval)
-
-    @classmethod
-    def from_url(cls, url: Url, namespace: str, options: Mapping[str, Any]) -> PostgreSQLStore:
-        """The store at a URL as libpq and SQLAlchemy spell it."""
-        return cls(url, namespace=namespace, **options)
-
-    def schema_sql(self) -> str:
-        """All that makes the tables of this namespace, as one text."""
-        return self._named(printed(migrations(SCHEMA), statements("postgresql/store"), self._interval))
+        self._tls = tls
+        if poll is None:
+            poll = POLL_ALONE if pooled else POLL
+        super().__init__(url, interval=interval, timeout=timeout, poll=poll, password_file=password_file)
 
     def _named(self, text: str) -> str:
         """The SQL with the schema's name in it, which is `hc` in the files."""
@@ -127,21 +87,43 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
 
     # ── connecting ──
 
-    def _libpq(self, url: Url, tls: Mapping[str, str]) -> dict[str, Any]:
+    def _line(self) -> PostgreSQLLine:
+        return PostgreSQLLine(
+            self._connect,
+            self._statements,
+            self.address,
+            self._settle,
+            named=self._named,
+            timeout=self._timeout,
+            pooled=self._pooled,
+        )
+
+    def _connect(self) -> Timed:
+        prepare = None if self._pooled else 3
+        try:
+            con = Timed.connect("", autocommit=True, prepare_threshold=prepare, **self._libpq())
+        except psycopg.Error as exc:
+            raise cannot_connect(exc, self.address) from exc
+        assert isinstance(con, Timed)
+        return con
+
+    def _libpq(self) -> dict[str, Any]:
+        hosts = self._url.hosts
         given: dict[str, Any] = {
-            "host": ",".join(host for host, _ in url.hosts) or None,
-            "port": ",".join(str(port or 5432) for _, port in url.hosts) or None,
-            "dbname": url.path.strip("/") or None,
-            "user": url.user,
+            "host": ",".join(host for host, _ in hosts) or None,
+            "port": ",".join(str(port or 5432) for _, port in hosts) or None,
+            "dbname": self._url.path.strip("/") or None,
+            "user": self._url.user,
+            "password": self._password(),
             "application_name": "headcount",
             "connect_timeout": max(2, round(self._timeout)),
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "client_encoding": "utf8",
-            **tls,
+            **self._tls,
         }
-        if len(url.hosts) > 1:
+        if len(hosts) > 1:
             given["target_session_attrs"] = "read-write"
         if not self._pooled:
             # Whoever gave up does not go on waiting in the server; whoever was stopped in the middle of a
@@ -152,15 +134,6 @@ class PostgreSQLStore(ServerStore[PostgreSQLLine]):
                 f"-c idle_in_transaction_session_timeout={idle} -c jit=off"
             )
         return {name: value for name, value in given.items() if value is not None}
-
-    def _connect(self) -> Timed:
-        given = dict(self._parameters)
-        words = password(self._url, self._password_file)
-        if words is not None:
-            given["password"] = words
-        con = Timed.connect("", autocommit=True, prepare_threshold=None if self._pooled else 3, **given)
-        assert isinstance(con, Timed)
-        return con
 
     def identity(self, line: PostgreSQLLine) -> str:
         ((identity, version, standby),) = line.ask("identity")

@@ -17,29 +17,18 @@ from headcount.model import Ring, Seconds
 from headcount.stores.sql.lines import Lines
 from headcount.stores.sql.postgresql_errors import translate
 from headcount.stores.sql.postgresql_line import PostgreSQLLine, Timed
-from headcount.stores.sql.revisions import Revisions
-from headcount.stores.sql.waking import Waker
+from headcount.stores.sql.server_doorbell import ServerDoorbell
 
 
-class PostgreSQLDoorbell:
+class PostgreSQLDoorbell(ServerDoorbell[PostgreSQLLine]):
     def __init__(
         self, lines: Lines[PostgreSQLLine], address: str, channel: str | None, poll: Seconds
     ) -> None:
         """`channel`: None, if one cannot listen."""
         self._address = address
-        self._lines = lines
         self._channel = channel
-        self._poll = poll
-        self._waker = Waker()
         self._heard: set[str] = set()
-        self._revisions = Revisions()
-        self._look_at = 0.0
-        lines.watched = True
-        try:
-            self._look()
-        except BaseException:
-            self._waker.close()
-            raise
+        super().__init__(lines, poll)
 
     def wait(self, timeout: Seconds) -> Ring:
         until = time.monotonic() + timeout
@@ -53,12 +42,6 @@ class PostgreSQLDoorbell:
                 return rung
             if self._wait(min(until, self._look_at)) or (time.monotonic() >= until and not self._heard):
                 return Ring()
-
-    def wake(self) -> None:
-        self._waker.wake()
-
-    def close(self) -> None:
-        self._waker.close()
 
     def _look(self) -> Ring | None:
         self._look_at = time.monotonic() + self._poll

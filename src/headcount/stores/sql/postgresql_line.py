@@ -19,8 +19,9 @@ from psycopg.abc import PQGen
 
 from headcount import native
 from headcount.errors import HeadcountError, StoreUnavailable
-from headcount.stores.sql.clock import Clock
-from headcount.stores.sql.postgresql_errors import cannot_connect, translate
+from headcount.model import Seconds
+from headcount.stores.sql.postgresql_errors import translate
+from headcount.stores.sql.server_line import ServerLine
 from headcount.stores.sql.speaking import Found
 
 MAKING = 0x48636E74
@@ -79,6 +80,25 @@ class Timed(psycopg.Connection[tuple[Any, ...]]):
                 gen.close()
             raise
 
+    def cut(self) -> bool:
+        """Whether it was closed, or the server has said goodbye while nothing was asked. What else has come
+        in is kept, for those who listen."""
+        if self.closed:
+            return True
+        poll = native.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        try:
+            while poll.poll(0):
+                self.pgconn.consume_input()
+        except psycopg.Error:
+            return True
+        return self.pgconn.status != psycopg.pq.ConnStatus.OK
+
+    def drop(self) -> None:
+        """Close it. Nobody waits for the server."""
+        with suppress(psycopg.Error):
+            self.close()
+
 
 @contextmanager
 def _pipeline(con: Timed) -> Iterator[psycopg.Pipeline]:
@@ -95,19 +115,6 @@ def _pipeline(con: Timed) -> Iterator[psycopg.Pipeline]:
         wrong = wrong or exc
     if wrong is not None:
         raise wrong
-
-
-def _cut(con: Timed) -> bool:
-    """Whether the server has said goodbye while nothing was asked: better noticed before the next question
-    than by it. What else has come is kept, for those who listen."""
-    poll = native.poll()
-    poll.register(con.pgconn.socket, select.POLLIN)
-    try:
-        while poll.poll(0):
-            con.pgconn.consume_input()
-    except psycopg.Error:
-        return True
-    return con.pgconn.status != psycopg.pq.ConnStatus.OK
 
 
 def _mask(wanted: waiting.Wait) -> int:
@@ -172,7 +179,7 @@ def _given(values: tuple[Any, ...]) -> Any:
     return values[0] if len(values) == 1 and isinstance(values[0], dict) else values
 
 
-class PostgreSQLLine:
+class PostgreSQLLine(ServerLine[Timed]):
     def __init__(
         self,
         connect: Callable[[], Timed],
@@ -181,57 +188,17 @@ class PostgreSQLLine:
         settle: Callable[[PostgreSQLLine], None],
         *,
         named: Callable[[str], str],
-        timeout: float,
+        timeout: Seconds,
         pooled: bool,
     ) -> None:
-        self._connect = connect
-        self._statements = statements
-        self._address = address
-        self._settle = settle
-        self._named = named
-        self._timeout = timeout
+        super().__init__(connect, statements, address, settle, named=named, timeout=timeout)
         self._limits = [str(limit) for limit in limits(timeout)] if pooled else []
-        self._con: Timed | None = None
-        self.opened = 0
-        """How often it has been opened: who listens on it has to say so again."""
-        self.heard: Clock | None = None
-
-    # ── the connection ──
-
-    def connect(self) -> None:
-        self.con()
 
     def con(self) -> Timed:
         """The connection, with all the time there is for one call."""
-        con = self._con
-        if con is None or con.closed or _cut(con):
-            self.close()
-            con = self._con = self._new()
-            try:
-                self._settle(self)
-            except BaseException:
-                self.close()
-                raise
+        con = super().con()
         con.until = time.monotonic() + self._timeout
         return con
-
-    def _new(self) -> Timed:
-        try:
-            con = self._connect()
-        except psycopg.Error as exc:
-            raise cannot_connect(exc, self._address) from exc
-        self.opened += 1
-        self.heard = None
-        con.until = time.monotonic() + self._timeout
-        return con
-
-    def close(self) -> None:
-        con, self._con = self._con, None
-        if con is not None:
-            with suppress(psycopg.Error):
-                con.close()
-
-    # ── what is done on it ──
 
     def listen(self, channel: str) -> None:
         con = self.con()

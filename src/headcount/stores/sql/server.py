@@ -37,8 +37,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -75,16 +74,14 @@ from headcount.stores.sql.collisions import again
 from headcount.stores.sql.commit import Commit, no_group
 from headcount.stores.sql.lines import Lines
 from headcount.stores.sql.recording import Group, write_history
+from headcount.stores.sql.server_options import INTERVAL, PROMISES, check, password
 from headcount.stores.sql.server_sweep import Sweep
 from headcount.stores.sql.speaking import Found, Sql
-from headcount.stores.sql.statements import Migration
+from headcount.stores.sql.statements import Migration, migrations, statements
 from headcount.stores.sql.unreadable import Reading
 from headcount.stores.url import Url
 
 L = TypeVar("L", bound=Hearing)
-
-INTERVAL = 1.0
-LEAST_INTERVAL = 0.05
 
 BATCH = 1000
 """Sessions in one statement."""
@@ -104,26 +101,55 @@ class Head(NamedTuple):
 class ServerStore(Reading, Together, ABC, Generic[L]):
     """One client of a store on a database server. A dialect brings its lines, and its doorbell."""
 
+    guarantees = PROMISES
+    dialect: ClassVar[str]
+    """Whose SQL it speaks: the folder of its scripts."""
+
     def __init__(
         self,
-        address: str,
-        make_line: Callable[[Callable[[L], None]], L],
-        migrations: Sequence[Migration],
+        url: Url,
         *,
         interval: Seconds | None,
+        timeout: Seconds,
+        poll: Seconds,
+        password_file: str | None,
     ) -> None:
-        """`make_line` is given what every new connection has to go through."""
-        if interval is not None and not LEAST_INTERVAL <= interval <= 3600:
-            raise ConfigError(
-                f"the option 'interval' of this store goes from {LEAST_INTERVAL:g} to 3600, not {interval:g}"
-            )
-        super().__init__(address)
-        self.address = address
-        self.lines = Lines(lambda: make_line(self._settle))
-        self._migrations = migrations
+        """A dialect calls it last: with what it has of its own, `_named` and `_line` have to work here."""
+        check(url, password_file, interval=interval, timeout=timeout, poll=poll)
+        super().__init__(url.bare)
+        self.address = url.bare
+        self._url = url
+        self._password_file = password_file
+        self._timeout = timeout
+        self._poll = poll
+        self._migrations: Sequence[Migration] = migrations(f"{self.dialect}/schema")
+        texts = statements(f"{self.dialect}/store")
+        self._statements = {name: self._named(text) for name, text in texts.items()}
         self._interval = interval
         self._seen = 0
         """The newest epoch of the register that this client has seen."""
+        self.lines = Lines(self._line)
+
+    @classmethod
+    def from_url(cls, url: Url, namespace: str, options: Mapping[str, Any]) -> Self:
+        """The store at a URL as SQLAlchemy and the client libraries spell it."""
+        return cls(url, namespace=namespace, **options)  # type: ignore[call-arg]
+
+    @abstractmethod
+    def _line(self) -> L:
+        """A line to the server, on which nobody has connected yet."""
+
+    @abstractmethod
+    def _named(self, text: str) -> str:
+        """The SQL of a file with the names of this namespace in it."""
+
+    def _password(self) -> str | None:
+        return password(self._url, self._password_file)
+
+    def schema_sql(self) -> str:
+        """All that makes the tables of this namespace, as one text."""
+        texts = statements(f"{self.dialect}/store")
+        return self._named(printed(self._migrations, texts, self._interval))
 
     @abstractmethod
     def identity(self, line: L) -> str:
@@ -435,29 +461,6 @@ def printed(made: Sequence[Migration], texts: Mapping[str, str], interval: Secon
     register = texts["found_register"] % (made[-1].number, 1, "''", 0, 0)
     clock = texts["found_clock"] % (0, f"{interval or INTERVAL:g}", 0)
     return "\n".join([*scripts, f"{register};\n{clock};\n"])
-
-
-def check(url: Url, password_file: str | None, **numbers: tuple[float | None, float, float]) -> None:
-    """What the options of all servers have in common. Of each number, its value, the least and the most."""
-    for name, (value, least, most) in numbers.items():
-        if value is not None and not least <= value <= most:
-            raise ConfigError(
-                f"{url.safe}: the option {name!r} goes from {least:g} to {most:g}, not {value:g}"
-            )
-    if password_file is not None and url.password is not None:
-        raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
-    if url.path.strip("/").count("/"):
-        raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
-
-
-def password(url: Url, password_file: str | None) -> str | None:
-    """Read each time that somebody connects, so that it can be changed while we run."""
-    if password_file is None:
-        return url.password
-    try:
-        return Path(password_file).read_text().splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError) as exc:
-        raise ConfigError(f"password_file={password_file}: no password can be read there: {exc}") from exc
 
 
 def _head(found: Found) -> Head | None:

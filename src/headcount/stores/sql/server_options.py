@@ -1,0 +1,57 @@
+"""What every store on a database server is told by its URL, and what each of them promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from headcount.errors import ConfigError
+from headcount.model import Guarantees, Seconds
+from headcount.stores.url import Url
+
+PROMISES = Guarantees(
+    scope="network",
+    expiry="ticks",
+    deltas=True,
+    stall_safe=True,
+    exclusive=True,
+    durable=True,
+    advisory_failover=True,
+    max_capabilities=65_536,
+    precision=0.0,
+    recheck=None,
+)
+
+OPTIONS: Mapping[str, type] = {"interval": float, "timeout": float, "poll": float, "password_file": str}
+
+INTERVAL = 1.0
+"""Seconds between ticks, unless somebody says otherwise when the store is made."""
+
+LEAST_POLL = 0.05
+"""Seconds from one look for changes to the next."""
+
+RANGES = {"interval": (0.05, 3600.0), "timeout": (0.1, 60.0), "poll": (LEAST_POLL, 60.0)}
+
+
+def check(url: Url, password_file: str | None, **numbers: Seconds | None) -> None:
+    """Raises `ConfigError` for what can be known to be wrong before anybody connects."""
+    for name, value in numbers.items():
+        least, most = RANGES[name]
+        if value is not None and not least <= value <= most:
+            raise ConfigError(
+                f"{url.safe}: the option {name!r} goes from {least:g} to {most:g}, not {value:g}"
+            )
+    if password_file is not None and url.password is not None:
+        raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
+    if url.path.strip("/").count("/"):
+        raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
+
+
+def password(url: Url, password_file: str | None) -> str | None:
+    """Read each time that somebody connects, so that it can be changed while we run."""
+    if password_file is None:
+        return url.password
+    try:
+        return Path(password_file).read_text().splitlines()[0]
+    except (OSError, UnicodeDecodeError, IndexError) as exc:
+        raise ConfigError(f"password_file={password_file}: no password can be read there: {exc}") from exc
