@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headcount.model import Write
+from headcount.stores import make
+from headcount.stores.base import Store
 
 if TYPE_CHECKING:
     from tests.conformance.places import Place
@@ -26,6 +28,21 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     made = Place(server)
     yield made
     made.close()
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Store]]:
+    """A function that opens the store at a URL; all are closed with the test."""
+    made: list[Store] = []
+
+    def open_(url: str, namespace: str = "default", **options: str | float | bool) -> Store:
+        made.append(make(url, namespace=namespace, options=options))
+        made[-1].open()
+        return made[-1]
+
+    yield open_
+    for store in made:
+        store.close()
 
 
 @pytest.fixture
