@@ -33,8 +33,8 @@ class Place:
         self.store, self.other = self.open(), self.open()
         self.store.create_group("web")
 
-    def open(self, **options: float | bool) -> Client:
-        store = make(self.url, options=options)
+    def open(self, url: str | None = None, **options: Any) -> Client:
+        store = make(url or self.url, options=options)
         assert isinstance(store, PostgreSQLStore | MySQLStore)
         self._made.append(store)
         store.open()

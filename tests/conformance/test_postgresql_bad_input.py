@@ -109,8 +109,9 @@ def test_a_standby(own_postgresql, opened) -> None:
     opened(server.url(name)).create_group("web")
     standby = server.standby()
     standby.catch_up()
-    with refused(ReadOnlyStore, "standby", "host1,host2"):
-        opened(standby.url(name))
+    for pooled in (False, True):
+        with refused(ReadOnlyStore, "standby", "host1,host2"):
+            opened(standby.url(name), pooled=pooled)
 
     def both(first: int, second: int) -> str:
         return f"postgresql://headcount@{HOST}:{first},{HOST}:{second}/{name}"

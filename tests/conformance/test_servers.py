@@ -415,8 +415,29 @@ def test_through_a_pooler_each_transaction_has_its_limits(postgresql_server) -> 
         place.close()
 
 
+def test_nobody_who_gave_up_goes_on_waiting_behind_a_pooler(postgresql_server, own_pgbouncer) -> None:
+    """A single statement has its limits too. Else every beat that meets a lock, and every read, leaves a
+    connection behind that waits in the server for as long as the lock is there; and the pooler opens more."""
+    place = Place(postgresql_server)
+    pooler = own_pgbouncer(postgresql_server)
+    try:
+        ann = place.session("ann")
+        store = place.open(pooler.url(place.database), pooled=True, timeout=0.5)
+        tables = ", ".join(f"headcount.{table}" for table in ("beats", "clock", "groups"))
+        with postgresql_server.admin(place.database) as admin, admin.transaction():
+            admin.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+            for call in (lambda: store.beat([ann]), lambda: store.read("web"), store.groups):
+                with pytest.raises(StoreUnavailable, match="lock"):
+                    call()
+            assert place.ask("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == []
+        assert store.beat([ann]).notices == {ann: 0}
+        assert store.lines._shared.opened == 1
+    finally:
+        place.close()
+
+
 @pytest.mark.parametrize("options", [{}, {"pooled": True}], ids=["direct", "pooled"])
-def test_who_stands_still_in_a_transaction_is_thrown_out(place: Place, options: Mapping[str, bool]) -> None:
+def test_who_stands_still_in_a_transaction_is_thrown_out(place: Place, options: Mapping[str, Any]) -> None:
     """With the clock's row in its hands, it holds up everybody; but not for more than twice its timeout."""
     if options and place.kind == "mysql":
         options = {}  # it knows no poolers: its connections have their limits in any case

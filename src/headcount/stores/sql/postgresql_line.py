@@ -215,9 +215,27 @@ class PostgreSQLLine(ServerLine[Timed]):
     def ask(self, name: str, *values: Any) -> Found:
         con = self.con()
         try:
+            if self._limits:
+                return self._ask_within_limits(con, name, values)
             return con.execute(self._statements[name], _given(values)).fetchall()
         except psycopg.Error as exc:
             raise self._failed(con, exc) from exc
+
+    def _ask_within_limits(self, con: Timed, name: str, values: tuple[Any, ...]) -> Found:
+        """The transaction that a single statement is anyway, but with limits; and still one round trip."""
+        with _pipeline(con) as pipeline:
+            sql = self._begun(con, pipeline, "begin_single")
+            found = sql.later(name, *values)
+            sql.run("commit")
+        return found()
+
+    def _begun(self, con: Timed, pipeline: psycopg.Pipeline, begin: str) -> PostgreSQLSql:
+        """A transaction that has its limits, if the connection has none."""
+        sql = PostgreSQLSql(con, self._statements, pipeline)
+        sql.run(begin)
+        if self._limits:
+            sql.run("limit_transaction", *self._limits)
+        return sql
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[PostgreSQLSql]:
@@ -225,10 +243,7 @@ class PostgreSQLLine(ServerLine[Timed]):
         committing = False
         try:
             with _pipeline(con) as pipeline:
-                sql = PostgreSQLSql(con, self._statements, pipeline)
-                sql.run("begin")
-                if self._limits:
-                    sql.run("limit_transaction", *self._limits)
+                sql = self._begun(con, pipeline, "begin")
                 sql.run("keep" if durable else "begin_volatile")
                 yield sql
                 committing = True
@@ -244,8 +259,7 @@ class PostgreSQLLine(ServerLine[Timed]):
         con = self.con()
         try:
             with _pipeline(con) as pipeline:
-                sql = PostgreSQLSql(con, self._statements, pipeline)
-                sql.run("begin_reading")
+                sql = self._begun(con, pipeline, "begin_reading")
                 yield sql
                 sql.run("commit")
         except psycopg.Error as exc:

@@ -56,6 +56,10 @@ SET LOCAL synchronous_commit = on
 -- name: begin
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE
 
+-- A standby takes it too, and then says what it is.
+-- name: begin_single
+BEGIN
+
 -- Through a pooler, where the connection itself has no limits: they hold for this transaction.
 -- name: limit_transaction
 SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),
