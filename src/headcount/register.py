@@ -118,7 +118,7 @@ class Ledger:
             found.pop(key, None)
             if row is not None and row.member_id == member_id:
                 found[key] = row
-        return list(found.values())
+        return sorted(found.values(), key=lambda row: row.key)
 
     def mark(self, member_id: str) -> Mark | None:
         return self.marks[member_id] if member_id in self.marks else self._records.mark(member_id)

@@ -21,8 +21,8 @@ from headcount.errors import (
     StoreUnavailable,
 )
 from headcount.model import Committed, Remark
-from headcount.stores.sql.commit import TOGETHER, Commit
-from headcount.stores.sql.intents import WANTED
+from headcount.stores.sql.commit import INTENTS, Commit
+from headcount.stores.sql.intents import WANTED, read_outcomes
 from tests.conformance.places import Place, meanwhile
 
 AddIntent = Callable[..., None]
@@ -132,10 +132,10 @@ def test_ones_own_is_carried_out_however_many_wait(
     place: Place, crowded: None, add_intent: AddIntent
 ) -> None:
     """More than go together in one transaction, and all of them were there before."""
-    names = [f"m{number:03}" for number in range(TOGETHER + 1)]
+    names = [f"m{number:03}" for number in range(INTENTS + 1)]
     add_intent(*map(remark, names))
     assert isinstance(place.store.commit("web", [remark("ann")]), Committed)
-    assert marked(place) == {"ann", *names[: TOGETHER - 1]}
+    assert marked(place) == {"ann", *names[: INTENTS - 1]}
     assert isinstance(place.store.commit("web", [remark("bob")]), Committed)
     assert marked(place) == {"ann", "bob", *names}
 
@@ -170,6 +170,15 @@ def test_what_is_not_understood_holds_nobody_up(place: Place, crowded: None, add
     assert isinstance(place.store.commit("web", [remark("cid")]), Committed)
     assert marked(place) == {"ann", "bob", "cid"}
     assert place.ask("SELECT count(*) FROM hc.intents WHERE outcome IS NULL")[0][0] == 1
+
+
+def test_what_a_later_release_adds_to_an_answer_is_passed_over() -> None:
+    """It was carried out; but what is no answer at all leaves it open whether it was."""
+    outcome = {"revision": 7, "rows": [], "claims": [], "weather": "fine"}
+    assert read_outcomes(msgspec.msgpack.encode([("Committed", outcome)])) == [Committed(revision=7)]
+    for answer in (b"\xc1", msgspec.msgpack.encode([("Promised", {})]), msgspec.msgpack.encode(7)):
+        with pytest.raises(OutcomeUnknown):
+            read_outcomes(answer)
 
 
 # ── what nobody can store ──

@@ -27,6 +27,7 @@ from headcount.core.work import (
     DoOpen,
     DoRead,
     DoSweep,
+    DoTogether,
     Listen,
     OutageBegan,
     OutageEnded,
@@ -36,7 +37,15 @@ from headcount.core.work import (
     parts,
 )
 from headcount.engine.errands import beat, do
-from headcount.errors import AccessDenied, GroupNotFound, HeadcountError, OutcomeUnknown, StoreUnavailable
+from headcount.errors import (
+    AccessDenied,
+    ConfigError,
+    GroupNotFound,
+    HeadcountError,
+    OutcomeUnknown,
+    SchemaMismatch,
+    StoreUnavailable,
+)
 from headcount.model import (
     Beat,
     Committed,
@@ -404,28 +413,80 @@ def test_whoever_has_gone_meanwhile_is_not_served():
     assert process.town.live("other") == set()
 
 
-def test_after_a_failure_they_go_one_by_one():
-    """What fails for all at once may be the fault of one: it keeps nobody else out."""
+def test_whoever_has_left_meanwhile_does_not_enter_after_all():
+    """What was put aside for a member that was about to join is not asked when it is about to leave."""
     process = Process(Town())
-    for n in range(4):
-        process.member(f"m{n}")
+    process.town.store.create_group("other")
+    process.member("bob", "other")
+    ann = process.member("ann")
+    process.turn()
+    process.turn()
+    ann.unwant()
+    process.settle()
+
+    assert ann.phase is Phase.OUT
+    assert process.town.store.history("g") == []
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown, StoreUnavailable, SchemaMismatch, ConfigError])
+def test_what_is_wrong_with_one_keeps_nobody_else_out(error: type[HeadcountError]):
+    """What fails for all at once may be the fault of one, who alone is told so."""
+    process = Process(Town())
+    members = [process.member(f"m{n}") for n in range(9)]
     process.turn()
 
     def poisoned(request: object) -> HeadcountError | None:
-        bad = any(getattr(one, "instance", "").startswith("p/m1/") for one in parts(request))  # type: ignore[arg-type]
-        return OutcomeUnknown("this one is too much for it") if bad else None
+        bad = any(getattr(one, "instance", "").startswith("p/m4/") for one in parts(request))  # type: ignore[arg-type]
+        return error("this one is too much for it") if bad else None
 
     process.fault = poisoned
-    assert len(parts(process.turn())) == 4  # type: ignore[arg-type]
-    for _ in range(100):
+    assert len(parts(process.turn())) == 9  # type: ignore[arg-type]
+    for _ in range(300):
         process.town.now += 0.2
         process.turn()
 
-    assert process.town.live() == {"m0", "m2", "m3"}
+    well = {f"m{n}" for n in range(9)} - {"m4"}
+    assert process.town.live() == well
+    assert [m.me.member_id for m in members if m.error is not None] == (
+        [] if issubclass(error, ConnectionError) else ["m4"]
+    )
     process.fault = lambda request: None
-    process.town.now += 2.0
+    process.town.now += 3.0
     process.settle()
-    assert process.town.live() == {"m0", "m1", "m2", "m3"}
+    assert process.town.live() == (well | {"m4"} if issubclass(error, ConnectionError) else well)
+
+
+def test_as_many_go_together_as_the_store_can_take():
+    """Where so many take too long, half as many go the next time; and more again when that was well."""
+    process = Process(Town())
+    for n in range(100):
+        process.member(f"m{n:03}")
+    process.turn()
+
+    def slow(request: object) -> HeadcountError | None:
+        return StoreUnavailable("too slow") if len(parts(request)) > 30 else None  # type: ignore[arg-type]
+
+    process.fault = slow
+    for _ in range(400):
+        process.town.now += 0.05
+        process.turn()
+    sizes = [len(parts(one)) for one in process.log if isinstance(one, DoTogether | DoCommit)]
+
+    assert len(process.town.live()) == 100
+    assert sizes[:4] == [100, 100, 50, 25]  # the first were sessions
+    assert len(sizes) < 40
+    assert max(sizes[4:]) <= 50
+
+
+def test_what_is_large_does_not_go_together():
+    """A megabyte at a time is enough."""
+    process = Process(Town())
+    for n in range(8):
+        process.member(f"m{n}", capabilities=bytes(400_000))
+    opened, *commits = process.settle()
+
+    assert len(parts(opened)) == 8  # type: ignore[arg-type]
+    assert [len(parts(commit)) for commit in commits] == [3, 3, 2]  # type: ignore[arg-type]
 
 
 def test_one_that_always_has_something_to_do_keeps_nobody_waiting():

@@ -6,8 +6,9 @@ that follows our tick; and then it listens at the doorbell. When it gets that fa
 then: else a thousand that join at once would leave all of them blind.
 
 What several coordinators ask alike (a session; a commit to the same group) goes together, in one request:
-so a thousand that join at once are a few transactions. After a failure they go one by one, until one of
-them is served: what fails for one need not fail for the others.
+so a thousand that join at once are a few transactions. What fails for one need not fail for the others: after
+a failure fewer go together, or each by itself if it is no failure that passes; and more again once they are
+served.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ from headcount.core.work import (
     WatchRequest,
     parts,
 )
-from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown
+from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import (
+    Amend,
     Committed,
     Delta,
+    Enter,
     Granted,
     Moment,
     Refusal,
@@ -66,7 +69,10 @@ AGAIN = 1.0
 """Seconds between a sweep that failed and the next."""
 
 TOGETHER = 200
-"""How many coordinators are served in one request."""
+"""How many coordinators are served in one request, at most."""
+
+MOST_BYTES = 1 << 20
+"""Of capabilities in one request; a single commit may have more."""
 
 
 class Watcher:
@@ -76,9 +82,11 @@ class Watcher:
         self._not_before = 0.0
         self._recheck_at = 0.0
         self._busy: dict[str, None] = {}
-        self._kept: WatchRequest | None = None
-        """What a coordinator needs that could not go together with what the others did: it is next."""
-        self._alone = False
+        self._kept: tuple[WatchRequest, Phase | None] | None = None
+        """What a coordinator needs that could not go together with what the others did: it is next, unless
+        its membership is in another phase by then."""
+        self._room = TOGETHER
+        """How many go together at present."""
         self._wake_at: dict[str, Seconds] = {}
         self._whole: set[str] = set()
         self._last_read = ""
@@ -155,23 +163,38 @@ class Watcher:
         for instance in [i for i, wake_at in self._wake_at.items() if wake_at <= at]:
             del self._wake_at[instance]
             self._busy.setdefault(instance)
-        first, self._kept = self._kept, None
-        if first is None or getattr(first, "instance", "") not in self._node.agents:
-            first = self._for_next(at)
-        if self._alone or not isinstance(first, DoOpen | DoCommit):
+        first = self._unkept() or self._for_next(at)
+        if not isinstance(first, DoOpen | DoCommit):
             return first
         found: dict[str, DoOpen | DoCommit] = {first.instance: first}
-        while len(found) < TOGETHER:
+        weight = _weight(first)
+        while len(found) < self._room and weight < MOST_BYTES:
             another = self._for_next(at, found)
             if _goes_with(another, first):
                 found[another.instance] = another
+                weight += _weight(another)
                 continue
             if isinstance(another, DoRead):  # until it is read, it is a group to be read
                 self._node.dirty.add(another.group)
-            else:
-                self._kept = another
+            elif another is not None:
+                self._kept = another, self._phase(another)
             break
         return DoTogether(tuple(found.values())) if len(found) > 1 else first
+
+    def _unkept(self) -> WatchRequest | None:
+        """What was put aside, if whoever needed it still does; it has its turn again in any case."""
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return None
+        request, phase = kept
+        here = getattr(request, "instance", "") in self._node.agents
+        return request if here and self._phase(request) is phase else None
+
+    def _phase(self, request: WatchRequest) -> Phase | None:
+        """Of the membership that a request is about, if it is about one."""
+        agent = self._node.agents.get(getattr(request, "instance", ""))
+        membership = agent.memberships.get(getattr(request, "group", "")) if agent is not None else None
+        return membership.phase if membership is not None else None
 
     def _for_next(self, at: Seconds, besides: Collection[str] = ()) -> WatchRequest | None:
         """The first thing that a coordinator needs; who needs nothing now is not looked at again
@@ -269,10 +292,8 @@ class Watcher:
         node = self._node
         requests = parts(request)
         kind = type(requests[0]).__name__
-        if isinstance(answer, HeadcountError):
-            self._alone |= len(requests) > 1
-        elif isinstance(request, DoOpen | DoCommit):
-            self._alone = False
+        if isinstance(request, DoOpen | DoCommit | DoTogether):
+            answer = self._make_room(len(requests), answer)
         if isinstance(answer, HeadcountError) and not isinstance(answer, LookupError | ValueError):
             node.failed(kind, answer, now.boot)
             self._not_before = now.boot + self._retry.failed()
@@ -285,6 +306,18 @@ class Watcher:
         for one, its in zip(requests, answers, strict=True):
             self._took(one, asked, now, its)
         node.review(now)
+
+    def _make_room(self, count: int, answer: WatchAnswer | HeadcountError) -> WatchAnswer | HeadcountError:
+        """So many went together: how many may, the next time? An error that does not pass may be the fault of
+        one of them, and is told to nobody before it was asked for by itself."""
+        if isinstance(answer, HeadcountError):
+            if count == 1 or isinstance(answer, LookupError):
+                return answer
+            passes = isinstance(answer, ConnectionError)
+            self._room = max(1, count // 2) if passes else 1
+            return answer if passes else StoreUnavailable(str(answer))
+        self._room = min(TOGETHER, 2 * self._room)
+        return answer
 
     def _took(
         self, request: WatchRequest, asked: Moment, now: Moment, answer: WatchAnswer | HeadcountError
@@ -426,6 +459,12 @@ class Watcher:
             for group, replica in node.replicas.items():
                 if group not in node.dirty:
                     replica.confirm(asked.boot)
+
+
+def _weight(request: DoOpen | DoCommit) -> int:
+    """Bytes of capabilities."""
+    writes = request.writes if isinstance(request, DoCommit) else ()
+    return sum(len(write.capabilities or b"") for write in writes if isinstance(write, Enter | Amend))
 
 
 def _goes_with(another: WatchRequest | None, first: DoOpen | DoCommit) -> TypeGuard[DoOpen | DoCommit]:

@@ -12,12 +12,16 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from headcount import native
 from headcount.errors import StoreUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 TRIES = 6
+
+PATIENCE = 2.5
+"""Seconds after which it is not tried again. PostgreSQL needs one to see that two wait for each other."""
 
 LONGEST_PAUSE = 0.02
 """Seconds between two tries, at most and at first: a transaction takes a few milliseconds."""
@@ -33,11 +37,14 @@ def again(call: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(call)
     def repeated(*args: P.args, **more: P.kwargs) -> T:
+        until = time.monotonic() + PATIENCE
         for tried in range(1, TRIES):
             try:
                 return call(*args, **more)
             except Collided:
-                time.sleep(random.uniform(0, LONGEST_PAUSE * tried))
+                if time.monotonic() > until:
+                    raise
+                native.threading().Event().wait(random.uniform(0, LONGEST_PAUSE * tried))
         return call(*args, **more)
 
     return repeated

@@ -29,6 +29,9 @@ from headcount.stores.sql.speaking import Found, Sql
 TOGETHER = 500
 """Wishes that are carried out in one commit, and one's own."""
 
+INTENTS = 50
+"""Of how many who wait: each may ask for much, and all of it is read and locked."""
+
 Intent = tuple[str, list[Wish]]
 
 
@@ -85,7 +88,7 @@ class Commit:
             moved = False
             ((told,),) = sql.all("outcome_of", intent)
             if told is None:
-                waiting = self._waiting(sql.all("intents", self._group, intent, WANTED, intent, TOGETHER))
+                waiting = self._waiting(sql.all("intents", self._group, intent, WANTED, intent, INTENTS))
                 wishes = [wish for _, several in waiting for wish in several]
                 done, outcomes = self._apply(sql, group, Loader(sql, self._group, wishes), wishes)
                 moved = done.revision != group.revision

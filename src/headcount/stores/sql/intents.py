@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from headcount.errors import OutcomeUnknown
 from headcount.model import (
     Amend,
     Committed,
@@ -45,9 +46,10 @@ def asked(wishes: Sequence[Wish]) -> bytes:
 
 
 def read_asked(wishes: bytes) -> list[Wish]:
-    """Raises `ValueError` if it is none of what this release knows."""
+    """Raises `ValueError` if it is none of what this release knows, to the last field: whoever carries it out
+    has to know what it means."""
     return [
-        Wish(_read(writes), _read(expect), by)
+        Wish(_read(writes, strict=True), _read(expect, strict=True), by)
         for writes, expect, by in msgspec.msgpack.decode(wishes, type=ASKED)
     ]
 
@@ -57,23 +59,29 @@ def written_outcomes(outcomes: Sequence[Outcome]) -> bytes:
 
 
 def read_outcomes(answers: bytes) -> list[Outcome]:
-    return _read(msgspec.msgpack.decode(answers))
+    """What a later release has to add is passed over. Raises `OutcomeUnknown` for what cannot be read."""
+    try:
+        return _read(msgspec.msgpack.decode(answers))
+    except (ValueError, TypeError) as exc:
+        raise OutcomeUnknown(
+            f"it was carried out by another release, whose answer is not known: {exc}"
+        ) from exc
 
 
 def _named(values: Collection[Any]) -> list[tuple[str, Any]]:
     return [(type(value).__name__, value) for value in values]
 
 
-def _read(found: Sequence[tuple[str, Any]]) -> list[Any]:
-    return [_read_one(name, value) for name, value in found]
+def _read(found: Sequence[tuple[str, Any]], *, strict: bool = False) -> list[Any]:
+    return [_read_one(name, value, strict) for name, value in found]
 
 
-def _read_one(name: str, value: Any) -> Any:
+def _read_one(name: str, value: Any, strict: bool) -> Any:
     kind = KINDS.get(name)
     if kind is None:
         raise ValueError(f"of a kind that is not known here: {name}")
     read = msgspec.convert(value, kind)
     more = value.keys() - set(kind.__struct_fields__)
-    if more:
+    if strict and more:
         raise ValueError(f"with fields that are not known here: {', '.join(sorted(more))}")
     return read

@@ -17,6 +17,7 @@ from headcount.model import (
     SessionId,
     Vacate,
     Wish,
+    Withdraw,
     Write,
 )
 from headcount.stores.sql.recording import Corrupt, Group, SqlRecords
@@ -37,12 +38,18 @@ class Loader:
         # Those that have to be alive.
         self.sessions = {w.session for w in writes if isinstance(w, Enter)} | {w.by for w in wishes}
         self.sessions.discard("")
+        self._taken = {w.key for w in writes if isinstance(w, Enter | Withdraw)}
+        self._marking = {w.member_id for w in writes if isinstance(w, Remark)}
         # Most rows have their member's id for a key.
         self.marked = self.members | self.keys
         of_keys, of_members = sql.many(self.keys), sql.many(self.members)
         self.rows = sql.later("touched_rows", group, of_keys, group, of_members, of_keys)
         self.marks = sql.later("touched_marks", group, sql.many(self.marked))
         self.alive = sql.later("alive_of", sql.many(self.sessions))
+
+    def takes(self, row: Row) -> bool:
+        """Whether somebody may lose the place that this row is."""
+        return row.live and (row.key in self._taken or row.member_id in self._marking)
 
     def records(self, sql: Sql, group: Group, corrupt: Corrupt) -> LoadedRecords:
         return LoadedRecords(sql, group, corrupt, self)
@@ -61,7 +68,11 @@ class LoadedRecords(SqlRecords):
         marks = decode_all(Mark, loader.marks(), told)
         self._rows = {row.key: row for row in rows}
         self._marks = {mark.member_id: mark for mark in marks}
-        self._alive = {session for (session,) in loader.alive()}
+        # Whoever loses something has to be told, if it lives. All at once, and in one order.
+        others = {row.session for row in rows if loader.takes(row)} - loader.sessions - {""}
+        told_of = sql.later("alive_of", sql.many(others)) if others else list
+        self._alive = {session for (session,) in [*loader.alive(), *told_of()]}
+        self._looked_for = loader.sessions | others
         self._asked = loader
 
     def row(self, key: str) -> Row | None:
@@ -78,7 +89,7 @@ class LoadedRecords(SqlRecords):
         return self._marks.get(member_id) if member_id in self._asked.marked else super().mark(member_id)
 
     def alive(self, session: SessionId) -> bool:
-        return session in self._alive if session in self._asked.sessions else super().alive(session)
+        return session in self._alive if session in self._looked_for else super().alive(session)
 
 
 def _key(write: Write) -> str:

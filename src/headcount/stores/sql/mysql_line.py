@@ -76,8 +76,8 @@ class MySQLSql:
     def commit(self) -> None:
         if self._con.cut():  # better told now, when it is certain that nothing was written
             raise pymysql.OperationalError(2006, "the server has closed the connection")
+        self.committing = True  # from here on: what waits may be so much that it goes at once
         self._add("commit", ())
-        self.committing = True
         self.flush()
 
     def flush(self) -> None:
