@@ -62,6 +62,9 @@ from headcount.model import (
 TOMBSTONES = 1000
 """How many removals a group remembers, for deltas; a reader further behind gets a snapshot."""
 
+WINDOW: Seconds = 30.0
+"""Over which the guard counts expiries."""
+
 HISTORY = 10_000
 """How many lines of history a group keeps."""
 

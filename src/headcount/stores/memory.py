@@ -57,13 +57,10 @@ from headcount.model import (
     when,
 )
 from headcount.register import Ledger, apply, replace
-from headcount.stores.base import HISTORY, TOMBSTONES, log_corrupt, not_empty
+from headcount.stores.base import HISTORY, TOMBSTONES, WINDOW, log_corrupt, not_empty
 from headcount.stores.url import Url
 
 R = TypeVar("R", Row, Mark, Claim)
-
-WINDOW = 30.0
-"""Seconds over which the guard counts expiries."""
 
 TICKS = Guarantees(
     scope="process",

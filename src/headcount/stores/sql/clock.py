@@ -11,21 +11,13 @@ count. Who takes its clock for the old one cannot move it, and trying to is told
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
-
-import msgspec
 
 from headcount.model import SessionId, Tick
 from headcount.stores.sql.lines import Line
 from headcount.stores.sql.speaking import Sql
-
-EPOCH_ZERO = 1_735_689_600
-"""The beginning of 2025: epochs count seconds from here, unless they are pushed on faster."""
-
-WINDOW = 30.0
-"""Seconds over which the guard counts expiries."""
+from headcount.stores.sql.ticks import tick_of, window_of
 
 ROLES_BITS = 12
 ROLES = (1 << ROLES_BITS) - 1
@@ -44,19 +36,12 @@ class Clock(NamedTuple):
 
     @property
     def tick(self) -> Tick:
-        return Tick(
-            epoch=self.epoch,
-            number=self.number,
-            interval=self.interval,
-            ticker=self.ticker,
-            standbys=tuple(msgspec.json.decode(self.standbys)),
-            ticked_at=self.ticked_at,
-        )
+        return tick_of(self)
 
     @property
     def window(self) -> int:
         """How many ticks the guard looks back."""
-        return int(WINDOW / self.interval)
+        return window_of(self.interval)
 
 
 class Hearing(Line, Protocol):
@@ -86,11 +71,6 @@ def clock_told(line: Hearing, number: int, roles: int) -> Clock:
         clock = clock_of(line)
     line.heard = clock._replace(number=number)
     return line.heard
-
-
-def next_epoch(*seen: int) -> int:
-    """Above all that were seen, and normally above all that there ever were."""
-    return max(*seen, int(time.time()) - EPOCH_ZERO) + 1
 
 
 def standbys(

@@ -69,7 +69,7 @@ from headcount.model import (
     when,
 )
 from headcount.stores.base import Together, not_empty
-from headcount.stores.sql.clock import Clock, Hearing, clock_of, locked_clock, next_epoch, standbys
+from headcount.stores.sql.clock import Clock, Hearing, clock_of, locked_clock, standbys
 from headcount.stores.sql.collisions import again
 from headcount.stores.sql.commit import Commit, no_group
 from headcount.stores.sql.lines import Lines
@@ -78,6 +78,7 @@ from headcount.stores.sql.server_options import INTERVAL, PROMISES, check, passw
 from headcount.stores.sql.server_sweep import Sweep
 from headcount.stores.sql.speaking import Found, Sql
 from headcount.stores.sql.statements import Migration, migrations, statements
+from headcount.stores.sql.ticks import next_epoch
 from headcount.stores.sql.unreadable import Reading
 from headcount.stores.url import Url
 

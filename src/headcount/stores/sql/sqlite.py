@@ -76,7 +76,7 @@ from headcount.stores.base import Together, not_empty
 from headcount.stores.sql.mounts import on_network
 from headcount.stores.sql.recording import SqlRecords
 from headcount.stores.sql.sqlite_beats import SQL as BEATS
-from headcount.stores.sql.sqlite_beats import Beats, next_epoch
+from headcount.stores.sql.sqlite_beats import Beats
 from headcount.stores.sql.sqlite_doorbell import SQLiteDoorbell
 from headcount.stores.sql.sqlite_files import Link, Synchronous, history_id
 from headcount.stores.sql.sqlite_register import (
@@ -88,8 +88,9 @@ from headcount.stores.sql.sqlite_register import (
     raise_epoch,
     save,
 )
-from headcount.stores.sql.sqlite_sweep import WINDOW, Work, rolled_back, sweep
+from headcount.stores.sql.sqlite_sweep import Work, rolled_back, sweep
 from headcount.stores.sql.statements import migrations
+from headcount.stores.sql.ticks import next_epoch, window_of
 from headcount.stores.sql.unreadable import R, Reading
 from headcount.stores.url import Url
 
@@ -406,7 +407,7 @@ class SQLiteStore(Reading, Together):
         self._beats.refresh()
         with self._beats.link.writing() as volatile:
             clock = self._beats.clock(volatile, self._beats.head())
-            until = clock.number + int(WINDOW / clock.interval)
+            until = clock.number + window_of(clock.interval)
             volatile.execute(BEATS["set_clock"], clock._replace(released_until=until))
         with self._register.writing() as con:
             con.execute(SQL["add_history"], (time.time(), "", "", "guard released", "", 0, ""))

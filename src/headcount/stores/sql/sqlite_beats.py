@@ -31,14 +31,12 @@ from headcount.stores.sql.sqlite_files import Link
 from headcount.stores.sql.sqlite_register import SQL as REGISTER
 from headcount.stores.sql.sqlite_register import Head, named
 from headcount.stores.sql.statements import statements
+from headcount.stores.sql.ticks import next_epoch, tick_of
 
 SQL = statements("sqlite/beats")
 
 BATCH = 1000
 """Sessions in one statement."""
-
-EPOCH_ZERO = 1_735_689_600
-"""The beginning of 2025: epochs count seconds from here, unless they are pushed on faster."""
 
 
 class Clock(NamedTuple):
@@ -56,24 +54,12 @@ class Clock(NamedTuple):
 
     @property
     def tick(self) -> Tick:
-        return Tick(
-            epoch=self.epoch,
-            number=self.number,
-            interval=self.interval,
-            ticker=self.ticker,
-            standbys=tuple(msgspec.json.decode(self.standbys)),
-            ticked_at=self.ticked_at,
-        )
+        return tick_of(self)
 
 
 def mark_of(head: Sequence[Any]) -> str:
     """What the life marker says: history and epoch of the register that the clock belongs to."""
     return f"{head[0]}/{head[1]}"
-
-
-def next_epoch(*seen: int) -> int:
-    """Above all that were seen, and normally above all that there ever were."""
-    return max(*seen, int(time.time()) - EPOCH_ZERO) + 1
 
 
 class Beats:

@@ -29,9 +29,7 @@ from headcount.stores.sql.sqlite_beats import Beats, Clock
 from headcount.stores.sql.sqlite_doorbell import FAR_BEHIND
 from headcount.stores.sql.sqlite_files import Link
 from headcount.stores.sql.sqlite_register import SQL, SqliteSql, named, save
-
-WINDOW = 30.0
-"""Seconds over which the guard counts expiries."""
+from headcount.stores.sql.ticks import window_of
 
 PRUNE_EVERY = 1000
 """Lines of history that may come in before the spare ones are removed."""
@@ -74,15 +72,11 @@ def _idle(beats: Beats) -> bool:
     clock = beats.peek(beats.head())
     if clock is None:
         return False
-    values = {"epoch": clock.epoch, "number": clock.number, "window": _window(clock)}
+    values = {"epoch": clock.epoch, "number": clock.number, "window": window_of(clock.interval)}
     ((_, live, forgettable, claimed, unpruned),) = beats.register.query(SQL["look"], values)
     ((beating, earliest),) = beats.link.query(BEATS["look"])
     overdue = earliest is not None and earliest <= clock.number
     return not (overdue or live > beating or forgettable or claimed or unpruned > PRUNE_EVERY)
-
-
-def _window(clock: Clock) -> int:
-    return int(WINDOW / clock.interval)
 
 
 def _judged(
@@ -91,7 +85,8 @@ def _judged(
     """What was done, and the sessions whose beats are of no more use."""
     con, clock = work.con, work.clock
     con.execute(
-        SQL["forget_sessions"], {"epoch": clock.epoch, "number": clock.number, "window": _window(clock)}
+        SQL["forget_sessions"],
+        {"epoch": clock.epoch, "number": clock.number, "window": window_of(clock.interval)},
     )
     had_rows: dict[SessionId, int] = dict(con.execute(SQL["unfenced"]))
     late = [session for session, _ in volatile.execute(BEATS["overdue"], (clock.number,))]
