@@ -12,7 +12,7 @@ from tests.simulation.world import Script
 __all__ = ["FAULTS", "PROMISES", "SCENES", "listed", "missing", "story"]
 
 FAULTS = """
-clock drift · wall jump · frozen machine
+clock drift · wall jump · frozen machine · several asked in one go
 request delay · answer delay · request loss · answer loss · ambiguous commit · reordering
 an old beat lands late · an old beat lands last · an enter after its session's end · slow answers
 a read answered after it was given up · a ring lost · a ring for nothing · suspended
