@@ -63,11 +63,10 @@ def a_view_says_that_it_is_younger(plant: Planter) -> None:
 @mutant(Towns("age", scenes=("storm", "sniper")))
 def a_reading_that_waits_for_a_crowd_is_taken_for_done(plant: Planter) -> None:
     """It is put aside, and off the list of groups to be read: the next ring of another confirms the view."""
-    plant.edit(watch.Watcher._for_agents, "self._node.dirty.add(another.group)", "self._kept = another")
     plant.edit(
         watch.Watcher._for_agents,
-        'getattr(first, "instance", "") not in self._node.agents',
-        'getattr(first, "instance", "") not in {*self._node.agents, ""}',
+        "self._node.dirty.add(another.group)",
+        "self._kept = another, self._phase(another)",
     )
 
 
