@@ -25,7 +25,7 @@ def test_never_two_trusted_leaders_while_leaders_are_stopped(town: Town) -> None
         ruler = leader(people)
         other = next(p for p in people if p is not ruler)
         since = {process.name: process.heard for process in people}
-        ruler.stop()
+        town.stop(ruler)
         if ttls is None:
             down = down_within(ticker=True) + SOON
             other.wait_for("change", down, since[other.name], kind="down", member=ruler.name)

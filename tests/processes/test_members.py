@@ -80,7 +80,7 @@ def test_a_stopped_member_is_down_and_comes_back_by_itself(town: Town) -> None:
     ann, *rest = people
     since, own = marks(rest), ann.heard
     life = ann.said("joined")[0]["incarnation"]["workers"]
-    stopped = ann.stop()
+    stopped = town.stop(ann)
     assert_all_hear(rest, since, "ann", "down", stopped, down_within(ticker=True))
     since = marks(rest)
     going = ann.go_on()
@@ -123,7 +123,7 @@ def test_the_predecessor_that_still_runs_is_superseded(town: Town) -> None:
 def test_a_zombie_does_not_come_back(town: Town) -> None:
     """Stopped, succeeded, and woken again, it finds its name taken and stays out, for good."""
     ann, ben = town.members("ann", "ben")
-    ann.stop()
+    town.stop(ann)
     again = town.start("ann").joined()
     life = again.said("joined")[0]["incarnation"]["workers"]
     ben.wait_for("change", SOON, kind="joined", member="ann", incarnation=life)
