@@ -182,8 +182,8 @@ class Town:
         return made
 
     def stop(self, process: Process) -> float:
-        """SIGSTOP, but not in the middle of a write to SQLite: the lock would be stopped along with it, the store
-        stand still for all, and nobody go down. (That is another story: see test_outages.)"""
+        """SIGSTOP, but not in the middle of a write to SQLite: the lock would be stopped along with it, the
+        store stand still for all, and nobody go down. (That is another story: see test_outages.)"""
         while True:
             at = process.stop()
             if not (self.url.startswith("sqlite:") and any(map(_locked, (self.path, f"{self.path}-beats")))):
