@@ -1,0 +1,197 @@
+"""A private ZooKeeper server, and ensembles of them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.servers import programs
+from tests.servers.base import HOST, PASSWORD, USER, Server, ServerError, Value, free_port, fresh_name
+from tests.servers.certificate import certificate
+
+QUICK: dict[str, Value] = {
+    "tickTime": 200,
+    "initLimit": 25,
+    "syncLimit": 5,
+    "minSessionTimeout": 400,
+    "maxSessionTimeout": 60_000,
+    "maxClientCnxns": 0,
+    "admin.enableServer": False,
+    "4lw.commands.whitelist": "*",
+    "preAllocSize": 256,  # kilobytes; a folder in memory has no room for 64 MB a server
+    "forceSync": "no",  # a killed server loses nothing that it has written: only a machine would
+}
+NOTHING_YET = "there is no answer yet"
+
+
+class NotYet(Exception):
+    """It does not serve."""
+
+
+class ZooKeeper(Server):
+    """`ZooKeeper(tickTime=500).start()`: settings are ZooKeeper's own, those with a dot too.
+
+    `ssl`: its port speaks TLS and nothing else, with `certificate`, which is its own authority. `sasl`: it
+    knows USER by its password (and `bystander`, whom nobody grants anything). `ensemble`: it is
+    one of these, and starts when enough of them do."""
+
+    what = "zookeeper"
+    scheme = "zookeeper"
+
+    def __init__(
+        self,
+        *,
+        ssl: bool = False,
+        sasl: bool = False,
+        ensemble: Ensemble | None = None,
+        observer: bool = False,
+        **settings: Value,
+    ) -> None:
+        super().__init__({**QUICK, **settings})
+        self.sasl = sasl
+        self.ensemble = ensemble
+        self.observer = observer
+        self.quorum_ports = free_port(), free_port()
+        self.certificate: Path | None = None
+        if ssl:
+            self.certificate, key = certificate(self.folder, owner=self.owner)
+            both = self.folder / "server.pem"
+            both.write_text(key.read_text() + self.certificate.read_text())
+            trusted = self.folder / "trusted.pem"  # what a file is, it believes its name
+            trusted.write_text(self.certificate.read_text())
+            self.settings |= {
+                "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
+                "ssl.keyStore.location": str(both),
+                "ssl.trustStore.location": str(trusted),
+                "ssl.clientAuth": "none",
+            }
+
+    def _install(self) -> None:
+        self.data.mkdir()
+        if self.ensemble is not None:
+            (self.data / "myid").write_text(f"{self.ensemble.number(self)}\n")
+
+    def _configure(self) -> None:
+        port = "secureClientPort" if self.certificate else "clientPort"
+        own: dict[str, Value] = {"dataDir": str(self.data), port: self.port, f"{port}Address": HOST}
+        if self.observer:
+            own["peerType"] = "observer"
+        if self.sasl:
+            provider = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
+            own["authProvider.1"] = provider
+            (self.folder / "jaas.conf").write_text(
+                "Server {\n  org.apache.zookeeper.server.auth.DigestLoginModule required\n"
+                f'  user_{USER}="{PASSWORD}"\n  user_bystander="{PASSWORD}";\n}};\n'
+            )
+        lines = [f"{name}={_written(value)}" for name, value in (self.settings | own).items()]
+        if self.ensemble is not None:
+            lines += self.ensemble.lines()
+        (self.folder / "zoo.cfg").write_text("\n".join([*lines, ""]))
+
+    def _command(self) -> list[str]:
+        java, jar = programs.found("java"), programs.found("zookeeper")
+        options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dzookeeper.4lw.commands.whitelist=*"]
+        if self.sasl:
+            options.append(f"-Djava.security.auth.login.config={self.folder / 'jaas.conf'}")
+        main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+        return [str(java), *options, "-cp", f"{self.folder}:{jar}", main, str(self.folder / "zoo.cfg")]
+
+    def _ask(self) -> None:
+        """A server that speaks TLS alone understands no such word, but hears that it is there."""
+        if self.certificate:
+            with self._socket():
+                return
+        if "Mode: " not in self.word("srvr"):
+            raise NotYet(NOTHING_YET)
+
+    def _not_yet(self) -> type[Exception]:
+        return NotYet
+
+    # --- reaching it ---
+
+    @contextlib.contextmanager
+    def _socket(self) -> Iterator[socket.socket]:
+        try:
+            with socket.create_connection((HOST, self.port), 5) as con:
+                yield con
+        except OSError as exc:
+            raise NotYet(str(exc)) from exc
+
+    def word(self, word: str) -> str:
+        """What it says to one of its four-letter words."""
+        with self._socket() as con:
+            con.sendall(word.encode())
+            return b"".join(iter(lambda: con.recv(65_536), b"")).decode()
+
+    @property
+    def mode(self) -> str:
+        """standalone, leader, follower, observer or read-only; empty if it does not serve."""
+        with contextlib.suppress(NotYet):
+            found = [line for line in self.word("srvr").splitlines() if line.startswith("Mode: ")]
+            return found[0].removeprefix("Mode: ") if found else ""
+        return ""
+
+    def url(self, path: str = "", user: str = "", password: str | None = PASSWORD, **options: object) -> str:
+        """Without a user nobody asks for one."""
+        with_user = self._url(user or "nobody", password if user else None, path, options)
+        return with_user if user else with_user.replace("nobody@", "")
+
+    def fresh_path(self) -> str:
+        """The name of a node that nobody has made yet."""
+        return fresh_name()
+
+
+class Ensemble:
+    """`Ensemble().start()`: three servers (or more), of which the first that are enough choose a leader.
+
+    `observers`: so many of the servers have no vote."""
+
+    def __init__(self, size: int = 3, *, observers: int = 0, **settings: Value) -> None:
+        self.servers = [
+            ZooKeeper(ensemble=self, observer=number >= size - observers, **settings) for number in range(size)
+        ]
+
+    def number(self, server: ZooKeeper) -> int:
+        return self.servers.index(server) + 1
+
+    def lines(self) -> list[str]:
+        return [
+            f"server.{self.number(one)}={HOST}:{one.quorum_ports[0]}:{one.quorum_ports[1]}"
+            f"{':observer' if one.observer else ''}"
+            for one in self.servers
+        ]
+
+    def start(self) -> Ensemble:
+        for server in self.servers:
+            server.launch()
+        for server in self.servers:
+            server.wait_until_it_answers()
+        return self
+
+    @property
+    def leader(self) -> ZooKeeper:
+        return next(server for server in self.servers if server.mode == "leader")
+
+    @property
+    def followers(self) -> list[ZooKeeper]:
+        return [server for server in self.servers if server.mode == "follower"]
+
+    def url(self, path: str = "", **options: object) -> str:
+        first, *others = self.servers
+        hosts = ",".join(f"{HOST}:{server.port}" for server in self.servers)
+        return first.url(path, **options).replace(f"{HOST}:{first.port}", hosts, 1)
+
+    def discard(self) -> None:
+        for server in self.servers:
+            server.discard()
+        shutil.rmtree(self.servers[0].folder, ignore_errors=True)
+
+
+def _written(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+__all__ = ["Ensemble", "ServerError", "ZooKeeper"]
