@@ -13,7 +13,7 @@ kills, freezes or steers its server takes one of its own, with its own settings:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 
@@ -77,8 +77,8 @@ def own_ensemble(unavailable: Unavailable) -> Iterator[Callable[..., Ensemble]]:
 
     made: list[Ensemble] = []
 
-    def make(*arguments: int, **settings: str | int) -> Ensemble:
-        made.append(Ensemble(*arguments, **settings))
+    def make(size: int = 3, **settings: Any) -> Ensemble:
+        made.append(Ensemble(size, **settings))
         return made[-1].start()
 
     try:

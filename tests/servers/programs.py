@@ -87,7 +87,9 @@ NEEDS = {
     ),
     "java": Need(find_java, "default-jre-headless", "there is no java"),
     "zookeeper": Need(
-        find_zookeeper, "zookeeper default-jre-headless", "there is no /usr/share/java/zookeeper.jar, or no java"
+        find_zookeeper,
+        "zookeeper default-jre-headless",
+        "there is no /usr/share/java/zookeeper.jar, or no java",
     ),
     "pgbouncer": Need(find_pgbouncer, "pgbouncer", "there is no pgbouncer"),
     "faketime": Need(find_faketime, "faketime", "there is no libfaketimeMT.so.1 in /usr/lib"),

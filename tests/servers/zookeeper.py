@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.servers import programs
 from tests.servers.base import HOST, PASSWORD, USER, Server, ServerError, Value, free_port, fresh_name
@@ -93,7 +94,7 @@ class ZooKeeper(Server):
 
     def _command(self) -> list[str]:
         java, jar = programs.found("java"), programs.found("zookeeper")
-        options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dzookeeper.4lw.commands.whitelist=*"]
+        options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         if self.sasl:
             options.append(f"-Djava.security.auth.login.config={self.folder / 'jaas.conf'}")
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
@@ -115,7 +116,7 @@ class ZooKeeper(Server):
     @contextlib.contextmanager
     def _socket(self) -> Iterator[socket.socket]:
         try:
-            with socket.create_connection((HOST, self.port), 5) as con:
+            with socket.create_connection((HOST, self.port), 0.5) as con:
                 yield con
         except OSError as exc:
             raise NotYet(str(exc)) from exc
@@ -149,9 +150,10 @@ class Ensemble:
 
     `observers`: so many of the servers have no vote."""
 
-    def __init__(self, size: int = 3, *, observers: int = 0, **settings: Value) -> None:
+    def __init__(self, size: int = 3, *, observers: int = 0, **settings: Any) -> None:
         self.servers = [
-            ZooKeeper(ensemble=self, observer=number >= size - observers, **settings) for number in range(size)
+            ZooKeeper(ensemble=self, observer=number >= size - observers, **settings)
+            for number in range(size)
         ]
 
     def number(self, server: ZooKeeper) -> int:
@@ -179,8 +181,8 @@ class Ensemble:
     def followers(self) -> list[ZooKeeper]:
         return [server for server in self.servers if server.mode == "follower"]
 
-    def url(self, path: str = "", **options: object) -> str:
-        first, *others = self.servers
+    def url(self, path: str = "", **options: Any) -> str:
+        first = self.servers[0]
         hosts = ",".join(f"{HOST}:{server.port}" for server in self.servers)
         return first.url(path, **options).replace(f"{HOST}:{first.port}", hosts, 1)
 

@@ -1,4 +1,4 @@
-"""A commit: load what the writes name, apply the law, and write all of it in one `multi` that rests on the head.
+"""A commit: load what the writes name, apply the law, and write all of it in one `multi` on top of the head.
 
 The head's version is checked by writing it. Whoever was quicker has moved it on: then everything is read
 again, as often as there is time. The sessions that the outcome rests on are checked to be there in the same
@@ -205,7 +205,9 @@ class Commit:
         changed: dict[str, set[str]] = {}
         for key, row in ledger.rows.items():
             before = loaded.row(key)
-            for member in {one.member_id for one in (row, before) if one is not None and one.member_id != key}:
+            for member in {
+                one.member_id for one in (row, before) if one is not None and one.member_id != key
+            }:
                 keys = changed.setdefault(member, set(loaded.keys_of(member)))
                 _put_or_not(keys, key, row is not None and row.member_id == member)
         found = []

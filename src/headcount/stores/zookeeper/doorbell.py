@@ -1,7 +1,7 @@
 """The doorbell: one watch on everything below the prefix, on the connection that reads.
 
-Before it waits it asks the server for a `sync`. What the watch had to tell until then has come before the answer
-to that, so that silence means that nothing has changed; and a server that is cut off from the others
+Before it waits it asks the server for a `sync`. What the watch had to tell until then has come before the
+answer to that, so that silence means that nothing has changed; and a server that is cut off from the others
 has no answer. After each connection the watch is gone: it is set anew, and everything counts as rung.
 """
 

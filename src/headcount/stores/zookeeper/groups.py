@@ -51,8 +51,8 @@ def prepare(link: Link, paths: Paths, until: Seconds) -> None:
         ) from exc
     if layout.layout != LAYOUT:
         raise SchemaMismatch(
-            f"{link.where.address}: {paths.own} has the layout {layout.layout}, and this release knows {LAYOUT}. "
-            "Use the release that made it, or another prefix"
+            f"{link.where.address}: {paths.own} has the layout {layout.layout}, and this release knows "
+            f"{LAYOUT}. Use the release that made it, or another prefix"
         )
     needed = [paths.sessions, paths.groups, paths.hidden, paths.floor]
     there = link.ask(*(Exists(path, None) for path in needed), until=until)
@@ -86,8 +86,8 @@ class Groups:
             return int(found[0]), found[1].version
         except (TypeError, ValueError) as exc:
             raise SchemaMismatch(
-                f"{self._link.where.address}: {self._paths.floor} is gone, or no number any more; open the store "
-                "anew after removing it"
+                f"{self._link.where.address}: {self._paths.floor} is gone, or no number any more; open the "
+                "store anew after removing it"
             ) from exc
 
     def create(self, group: str) -> bool:
@@ -112,8 +112,8 @@ class Groups:
         (found,) = self._link.ask(GetData(live, None), until=self._until)
         if not isinstance(found, Exception) and found[0] != OURS:
             raise ConfigError(
-                f"{self._link.where.address}: {live} is somebody else's node, and its children would be taken for "
-                "members. Use another prefix, or another name for the group"
+                f"{self._link.where.address}: {live} is somebody else's node, and its children would be "
+                "taken for members. Use another prefix, or another name for the group"
             )
 
     def delete(self, group: str, reading: Callable[[], Reading]) -> bool:

@@ -18,7 +18,6 @@ from kazoo.handlers.utils import AsyncResult
 
 from headcount import native
 
-
 READABLE, WRITABLE = 1, 4
 """POLLIN and POLLOUT, which the patched `select` may not have."""
 
@@ -108,7 +107,9 @@ class Handler:
             poll.register(one.fileno(), READABLE)
         for one in wlist:
             poll.register(one.fileno(), WRITABLE)
-        found = {number for number, _ in poll.poll(None if timeout is None else max(0, round(timeout * 1000)))}
+        found = {
+            number for number, _ in poll.poll(None if timeout is None else max(0, round(timeout * 1000)))
+        }
         return [r for r in rlist if r.fileno() in found], [w for w in wlist if w.fileno() in found], []
 
 

@@ -34,7 +34,7 @@ class Heart:
     def __init__(self, where: Where, ttl: Seconds, lost: Callable[[Heart], object]) -> None:
         self.link = Link(where, ttl, pings=False, lost=lambda: lost(self))
         self.patience = min(where.timeout, ttl / 3)
-        """Seconds that a beat waits: whoever is not answered has to try another server while there is time."""
+        """Seconds that a beat waits: who is not answered has to try another server while there is time."""
         self.beaten: dict[SessionId, Seconds] = {}
         """When each was beaten last."""
         self.notices: dict[SessionId, int] = {}
@@ -118,10 +118,7 @@ class Hearts:
         asked = time.monotonic()
         while new:
             failed = heart.link.multi(
-                [
-                    Create(path, encode(one), list(self._where.acl), EPHEMERAL)
-                    for path, one in new.items()
-                ],
+                [Create(path, encode(one), list(self._where.acl), EPHEMERAL) for path, one in new.items()],
                 until,
             )
             if failed is None:
@@ -234,5 +231,3 @@ class Hearts:
         for heart in hearts:
             heart.link.close(goodbye=not heart.beaten)
         self._tidy()
-
-

@@ -1,4 +1,4 @@
-"""One connection to ZooKeeper with its session, which calls are asked over: each within a time, or not at all.
+"""One connection to ZooKeeper with its session. Calls are asked over it: each within a time, or not at all.
 
 kazoo keeps what it is asked while there is no connection, and asks it when there is one again. A call that
 has been given up must not be carried out later: so whoever runs out of time drops the connection, which
@@ -198,7 +198,7 @@ class Link:
             return result.get_nowait()
         except ANSWERS as exc:
             return exc
-        except Exception as exc:  # noqa: BLE001 - kazoo raises what it likes
+        except Exception as exc:
             raise self._ours(exc, writes) from exc
 
     def _ours(self, exc: BaseException, writes: bool) -> HeadcountError:

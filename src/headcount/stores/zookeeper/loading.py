@@ -44,8 +44,8 @@ def head_in(answer: Any, group: str, address: str) -> tuple[Head, int]:
         return decode(data, Head), stat.version
     except ValueError as exc:
         raise SchemaMismatch(
-            f"{address}: the node of the group {group!r} does not hold what Headcount has written there: {exc}. "
-            "Somebody else has; remove it, or use another prefix"
+            f"{address}: the node of the group {group!r} does not hold what Headcount has written there: "
+            f"{exc}. Somebody else has; remove it, or use another prefix"
         ) from exc
 
 

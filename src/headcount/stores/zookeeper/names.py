@@ -1,6 +1,6 @@
 """Where everything is, and what ids look like as the names of nodes.
 
-    /prefix/<group>/<member>                   ephemeral: `ls /prefix/<group>` lists who is live, and nothing else
+    /prefix/<group>/<member>                   ephemeral: `ls /prefix/<group>` lists who is live, nothing else
     /prefix/.headcount                         which layout this is
     /prefix/.headcount/floor                   above it every new group begins
     /prefix/.headcount/sessions/<session>      ephemeral: the notice; its version is the number

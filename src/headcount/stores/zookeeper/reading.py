@@ -1,8 +1,8 @@
 """Reading a group: at one revision, though its records are in nodes of their own.
 
 The head is read, then the records, then the head again. If it has moved on meanwhile, what it says to have
-changed is read once more, until nothing has. Every reading begins with a `sync`, so that whoever has been told
-of a commit is shown it, whichever server it asks.
+changed is read once more, until nothing has. Every reading begins with a `sync`, so that whoever has been
+told of a commit is shown it, whichever server it asks.
 
 Whose session is gone is not up, but its row says so only once somebody has written it. Whoever reads, and
 finds a live row without its ephemeral node, looks for its session; if that is gone, it has the row taken down
@@ -73,7 +73,7 @@ class Reading:
             if self._take_head(head) != set():
                 continue  # the one cannot be held against the other
             changed = self._head.changed(after)
-            listed = live.numChildren if live is not None and not isinstance(live, Exception) else 0
+            listed = _children(live)
             if changed is None or (listed != self._head.listed and not suspected):
                 return self._again(after)
             if not self._follow({*suspected, *self._head.claims}):
@@ -91,6 +91,16 @@ class Reading:
             if late is not None and late <= self._data.keys():
                 return self._delta(after, late)
 
+    def settled(self) -> None:
+        """Have those taken down whose sessions are gone, if there may be any."""
+        while True:
+            live, head = self._begin(Exists(self._live(), None), GetData(self._at, None))
+            if self._take_head(head) != set():
+                continue
+            if _children(live) != self._head.listed or self._head.claims:
+                self.whole()
+            return
+
     def _again(self, after: Revision) -> Snapshot | Delta:
         """Nothing is missing that `whole` would not find."""
         whole = self.whole()
@@ -104,12 +114,6 @@ class Reading:
 
     def _ask(self, *requests: Any) -> list[Any]:
         return self._link.ask(*requests, until=self._until)
-
-    def _take_head(self, answer: Any) -> bool:
-        """Whether it is another one than before."""
-        before = getattr(self, "_version", None)
-        self._head, self.version = head_in(answer, self._group, self._link.where.address)
-        return self._version != before
 
     def _begin(self, *requests: Any) -> list[Any]:
         _, head, *answers = self._ask(Sync(self._at), GetData(self._at, None), *requests)
@@ -181,7 +185,9 @@ class Reading:
 
     # ── the answer ──
 
-    def _sorted(self, names: Collection[str] | None) -> tuple[tuple[Row, ...], tuple[Mark, ...], tuple[Claim, ...]]:
+    def _sorted(
+        self, names: Collection[str] | None
+    ) -> tuple[tuple[Row, ...], tuple[Mark, ...], tuple[Claim, ...]]:
         rows, marks, claims = list[Row](), list[Mark](), list[Claim]()
         for name, found in self._records():
             if names is not None and name not in names:
@@ -217,6 +223,10 @@ class Reading:
             claims=claims,
             removed=tuple((KINDS[name[0]][0], _id(name)) for name in removed),  # type: ignore[misc]
         )
+
+
+def _children(stat: Any) -> int:
+    return 0 if stat is None else int(stat.numChildren)
 
 
 def _found(answer: Any) -> list[str]:

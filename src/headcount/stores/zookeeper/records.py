@@ -64,7 +64,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     listed: int = 0
     log: tuple[tuple[Revision, str], ...] = ()
     holding: frozenset[str] = frozenset()
-    claims: dict[str, str] = {}  # noqa: RUF012 - never changed
+    claims: dict[str, str] = {}
     tail: tuple[Line, ...] = ()
     first: int = 0
     parts: tuple[int, ...] = ()

@@ -15,6 +15,7 @@ only looks has one connection, a member two.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -169,9 +170,7 @@ class ZooKeeperStore(Together):
     def delete_group(self, group: str) -> bool:
         until = self._until()
         try:
-            return Groups(self._eyes(), self._paths, until).delete(
-                group, lambda: self._reading(group, until)
-            )
+            return Groups(self._eyes(), self._paths, until).delete(group, lambda: self._reading(group, until))
         except GroupNotFound:
             return False
 
@@ -285,6 +284,9 @@ class ZooKeeperStore(Together):
     ) -> list[Entry]:
         link, until = self._eyes(), self._until()
         groups = Groups(link, self._paths, until).all() if group is None else [group]
+        for one in groups:
+            with contextlib.suppress(GroupNotFound):
+                self._reading(one, until).settled()
         return history(link, self._paths, groups, member_id, limit, until)
 
     # ── what changes ──
@@ -313,6 +315,6 @@ class ZooKeeperStore(Together):
             self._complained.clear()
         self._complained.add((group, name))
         self.on_corrupt(
-            f"{self.address}: the node {self._paths.head(group)}/{name} cannot be read and is left out: {what}; "
-            "it is replaced when it is written again"
+            f"{self.address}: the node {self._paths.head(group)}/{name} cannot be read and is left out: "
+            f"{what}; it is replaced when it is written again"
         )

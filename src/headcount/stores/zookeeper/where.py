@@ -57,7 +57,9 @@ def where(
     acl = ACL(Permissions.ALL, Id("world", "anyone"))
     if url.user is not None:
         if words is None:
-            raise ConfigError(f"{url.safe}: the user {url.user} has no password, neither here nor in a password_file")
+            raise ConfigError(
+                f"{url.safe}: the user {url.user} has no password, neither here nor in a password_file"
+            )
         acl = ACL(Permissions.ALL, Id("auth", ""))
         if auth == "sasl" and importlib.util.find_spec("puresasl") is None:
             raise MissingDependency(

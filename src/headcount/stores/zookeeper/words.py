@@ -37,7 +37,7 @@ class AddWatch:
 
 
 class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
-    """kazoo's, with these two differences. `granted`: the session's timeout as the server has it, in seconds."""
+    """kazoo's, with these two differences. `granted`: the session's timeout as the server has it."""
 
     granted = 0.0
     pings = True
