@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kazoo.client import KazooClient
+
 from tests.servers import programs
 from tests.servers.base import HOST, PASSWORD, USER, Server, ServerError, Value, free_port, fresh_name
 from tests.servers.certificate import certificate
@@ -25,6 +27,9 @@ QUICK: dict[str, Value] = {
     "preAllocSize": 256,  # kilobytes; a folder in memory has no room for 64 MB a server
     "forceSync": "no",  # a killed server loses nothing that it has written: only a machine would
 }
+NETTY = ":".join(f"/usr/share/java/netty-{part}.jar" for part in ("codec", "resolver"))
+"""What TLS needs, and Debian's package forgets to name."""
+
 NOTHING_YET = "there is no answer yet"
 
 
@@ -98,7 +103,14 @@ class ZooKeeper(Server):
         if self.sasl:
             options.append(f"-Djava.security.auth.login.config={self.folder / 'jaas.conf'}")
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        return [str(java), *options, "-cp", f"{self.folder}:{jar}", main, str(self.folder / "zoo.cfg")]
+        return [
+            str(java),
+            *options,
+            "-cp",
+            f"{self.folder}:{jar}:{NETTY}",
+            main,
+            str(self.folder / "zoo.cfg"),
+        ]
 
     def _ask(self) -> None:
         """A server that speaks TLS alone understands no such word, but hears that it is there."""
@@ -139,6 +151,17 @@ class ZooKeeper(Server):
         """Without a user nobody asks for one."""
         with_user = self._url(user or "nobody", password if user else None, path, options)
         return with_user if user else with_user.replace("nobody@", "")
+
+    @contextlib.contextmanager
+    def client(self, **options: Any) -> Iterator[KazooClient]:
+        """A client of nobody's making, as an administrator has one."""
+        client = KazooClient(f"{HOST}:{self.port}", **options)
+        client.start()
+        try:
+            yield client
+        finally:
+            client.stop()
+            client.close()
 
     def fresh_path(self) -> str:
         """The name of a node that nobody has made yet."""
