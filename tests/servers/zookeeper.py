@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from kazoo.client import KazooClient
 from tests.servers import programs
 from tests.servers.base import HOST, PASSWORD, USER, Server, ServerError, Value, free_port, fresh_name
 from tests.servers.certificate import certificate
+from tests.servers.pipe import Pipe
 
 QUICK: dict[str, Value] = {
     "tickTime": 200,
@@ -94,7 +94,7 @@ class ZooKeeper(Server):
             )
         lines = [f"{name}={_written(value)}" for name, value in (self.settings | own).items()]
         if self.ensemble is not None:
-            lines += self.ensemble.lines()
+            lines += self.ensemble.lines(self)
         (self.folder / "zoo.cfg").write_text("\n".join([*lines, ""]))
 
     def _command(self) -> list[str]:
@@ -122,6 +122,11 @@ class ZooKeeper(Server):
 
     def _not_yet(self) -> type[Exception]:
         return NotYet
+
+    def discard(self) -> None:
+        """By force: Java answers a request to end with what its threads are doing."""
+        self.kill()
+        super().discard()
 
     # --- reaching it ---
 
@@ -171,23 +176,45 @@ class ZooKeeper(Server):
 class Ensemble:
     """`Ensemble().start()`: three servers (or more), of which the first that are enough choose a leader.
 
-    `observers`: so many of the servers have no vote."""
+    `observers`: so many of the servers have no vote. `cuttable`: what the servers say to each other goes
+    over wires, so that one can be cut off from the others while its clients are not."""
 
-    def __init__(self, size: int = 3, *, observers: int = 0, **settings: Any) -> None:
+    def __init__(self, size: int = 3, *, observers: int = 0, cuttable: bool = False, **settings: Any) -> None:
         self.servers = [
             ZooKeeper(ensemble=self, observer=number >= size - observers, **settings)
             for number in range(size)
         ]
+        self._wires: dict[tuple[ZooKeeper, ZooKeeper], tuple[Pipe, Pipe]] = {}
+        if cuttable:
+            for one in self.servers:
+                for other in self.servers:
+                    if one is not other:
+                        first, second = other.quorum_ports
+                        self._wires[one, other] = Pipe(first), Pipe(second)
 
     def number(self, server: ZooKeeper) -> int:
         return self.servers.index(server) + 1
 
-    def lines(self) -> list[str]:
-        return [
-            f"server.{self.number(one)}={HOST}:{one.quorum_ports[0]}:{one.quorum_ports[1]}"
-            f"{':observer' if one.observer else ''}"
-            for one in self.servers
-        ]
+    def lines(self, server: ZooKeeper) -> list[str]:
+        """All servers, as this one reaches them."""
+        found = []
+        for one in self.servers:
+            wires = self._wires.get((server, one))
+            first, second = (wire.port for wire in wires) if wires else one.quorum_ports
+            voice = ":observer" if one.observer else ""
+            found.append(f"server.{self.number(one)}={HOST}:{first}:{second}{voice}")
+        return found
+
+    def cut_off(self, server: ZooKeeper) -> None:
+        """The others and this one hear nothing more of each other, and are not told so."""
+        for pair, wires in self._wires.items():
+            for wire in wires:
+                wire.silent |= server in pair
+
+    def mend(self) -> None:
+        for wires in self._wires.values():
+            for wire in wires:
+                wire.mend()
 
     def start(self) -> Ensemble:
         for server in self.servers:
@@ -212,7 +239,9 @@ class Ensemble:
     def discard(self) -> None:
         for server in self.servers:
             server.discard()
-        shutil.rmtree(self.servers[0].folder, ignore_errors=True)
+        for wires in self._wires.values():
+            for wire in wires:
+                wire.close()
 
 
 def _written(value: Value) -> str:

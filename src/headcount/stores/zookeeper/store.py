@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -117,7 +117,7 @@ class ZooKeeperStore(Together):
             tls_key=tls_key,
         )
         self.address = self._where.address
-        self.on_corrupt = log_corrupt
+        self.on_corrupt: Callable[[str], object] = log_corrupt
         self._paths = Paths(root_of(url, namespace))
         self._timeout = timeout
         self._bells = Bells()
