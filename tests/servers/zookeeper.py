@@ -172,6 +172,11 @@ class ZooKeeper(Server):
         """The name of a node that nobody has made yet."""
         return fresh_name()
 
+    fresh_database = fresh_path
+
+    def drop_database(self, name: str) -> None:
+        """It ends with the server."""
+
 
 class Ensemble:
     """`Ensemble().start()`: three servers (or more), of which the first that are enough choose a leader.
