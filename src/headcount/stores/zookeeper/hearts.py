@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from kazoo.protocol.serialization import CheckVersion, Create, Delete, Exists, GetData, Sync
+from kazoo.protocol.serialization import CheckVersion, Create, Delete, Exists, Sync
 
 from headcount import native
 from headcount.errors import HeadcountError
@@ -198,7 +198,7 @@ class Hearts:
             owners |= dict.fromkeys(heart.places.get(one, {}), one)
         while True:
             asked = [self._paths.session(one) for one in ended] + list(owners)
-            found = heart.link.ask(*(GetData(path, None) for path in asked), until=until)
+            _, found, _ = heart.link.get(asked, until=until)
             there = {path: one[0] for path, one in zip(asked, found, strict=True) if isinstance(one, tuple)}
             gone = [p for p, data in there.items() if p not in owners or data == owners[p].encode()]
             failed = heart.link.multi([Delete(path, -1) for path in gone], until) if gone else None

@@ -44,7 +44,7 @@ def _of_one(
     numbers = [head.first + place for place in range(len(head.parts))]
     while numbers and len(entries) < limit:
         some, numbers = numbers[-10:], numbers[:-10]
-        answers = link.ask(*(GetData(f"{at}/h:{number}", None) for number in some), until=until)
+        _, answers, _ = link.get([f"{at}/h:{number}" for number in some], until=until)
         lines: list[Line] = []
         for answer in answers:
             if not isinstance(answer, Exception):  # else it was trimmed meanwhile

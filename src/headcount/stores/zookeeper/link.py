@@ -26,13 +26,16 @@ from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Seconds
 from headcount.stores.zookeeper.errors import ANSWERS, cannot_connect, denied, translate
 from headcount.stores.zookeeper.handler import Handler
-from headcount.stores.zookeeper.words import Connection
+from headcount.stores.zookeeper.words import Connection, ReadMany
 
 SLICE = 0.02
 """Seconds between looks whether there is a connection."""
 
 LEAVING = 1.0
 """Seconds that a goodbye may take."""
+
+TOGETHER = 500
+"""Nodes that are read in one request: what is asked besides need not wait long for its answer."""
 
 SILENT = logging.Logger("headcount.stores.zookeeper.kazoo")
 SILENT.disabled = True  # what matters is raised; and a log may be patched, which our thread must not touch
@@ -192,6 +195,19 @@ class Link:
             kind = OutcomeUnknown if writes else StoreUnavailable
             raise kind(f"{self.where.address} did not answer in time")
         return [self._answer(result, writes) for result in results]
+
+    def get(
+        self, paths: Sequence[str], *, until: Seconds, before: Sequence[Any] = (), after: Sequence[Any] = ()
+    ) -> tuple[list[Any], list[Any], list[Any]]:
+        """The data and state of these nodes, and what is asked before and after that: all in one flight."""
+        parts = [ReadMany(paths[at : at + TOGETHER]) for at in range(0, len(paths), TOGETHER)]
+        answers = self.ask(*before, *parts, *after, until=until)
+        first, last = len(before), len(before) + len(parts)
+        found = [one for part in answers[first:last] for one in part]
+        for one in found:
+            if isinstance(one, Exception) and not isinstance(one, ANSWERS):
+                raise self._ours(one, False) from one
+        return answers[:first], found, answers[last:]
 
     def _answer(self, result: Any, writes: bool) -> Any:
         try:

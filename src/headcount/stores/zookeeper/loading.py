@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from kazoo.protocol.serialization import GetData, Sync
+from kazoo.protocol.serialization import Sync
 
 from headcount.errors import GroupNotFound, SchemaMismatch
 from headcount.model import (
@@ -139,8 +139,8 @@ class Loaded:
 
     def _fetch(self, paths: Collection[str], before: Sequence[Any] = ()) -> dict[str, Any]:
         asked = sorted(paths)
-        answers = self._link.ask(*before, *(GetData(path, None) for path in asked), until=self._until)
-        found = dict(zip(asked, answers[len(before) :], strict=True))
+        _, answers, _ = self._link.get(asked, before=before, until=self._until)
+        found = dict(zip(asked, answers, strict=True))
         self.data |= {path: None if isinstance(one, Exception) else one for path, one in found.items()}
         return found
 

@@ -136,8 +136,10 @@ class Reading:
         wanted: set[str] | None = set(names) - self._data.keys()
         while wanted:
             asked = sorted(wanted)
-            *answers, head = self._ask(
-                *(GetData(f"{self._at}/{name}", None) for name in asked), GetData(self._at, None)
+            _, answers, (head,) = self._link.get(
+                [f"{self._at}/{name}" for name in asked],
+                after=[GetData(self._at, None)],
+                until=self._until,
             )
             for name, answer in zip(asked, answers, strict=True):
                 self._data[name] = None if isinstance(answer, Exception) else answer[0]
