@@ -42,7 +42,7 @@ class ZooKeeper(Server):
 
     `ssl`: its port speaks TLS and nothing else, with `certificate`, which is its own authority. `sasl`: it
     knows USER by its password (and `bystander`, whom nobody grants anything). `ensemble`: it is
-    one of these, and starts when enough of them do."""
+    one of these, and starts when enough of them do. `read_only`: it may be read where there is no quorum."""
 
     what = "zookeeper"
     scheme = "zookeeper"
@@ -54,12 +54,14 @@ class ZooKeeper(Server):
         sasl: bool = False,
         ensemble: Ensemble | None = None,
         observer: bool = False,
+        read_only: bool = False,
         **settings: Value,
     ) -> None:
         super().__init__({**QUICK, **settings})
         self.sasl = sasl
         self.ensemble = ensemble
         self.observer = observer
+        self.read_only = read_only
         self.quorum_ports = free_port(), free_port()
         self.certificate: Path | None = None
         if ssl:
@@ -100,6 +102,8 @@ class ZooKeeper(Server):
     def _command(self) -> list[str]:
         java, jar = programs.found("java"), programs.found("zookeeper")
         options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        if self.read_only:
+            options.append("-Dreadonlymode.enabled=true")
         if self.sasl:
             options.append(f"-Djava.security.auth.login.config={self.folder / 'jaas.conf'}")
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"

@@ -17,12 +17,14 @@ from kazoo.protocol.serialization import (
     SetData,
     Sync,
 )
+from msgspec.structs import replace
 
 from headcount.errors import ConfigError, SchemaMismatch, StoreUnavailable
 from headcount.model import Revision, Seconds, hidden
 from headcount.stores.base import not_empty
 from headcount.stores.zookeeper.commit import LARGEST
 from headcount.stores.zookeeper.link import Link
+from headcount.stores.zookeeper.loading import head_in
 from headcount.stores.zookeeper.names import Paths, id_of, name_of
 from headcount.stores.zookeeper.reading import Reading
 from headcount.stores.zookeeper.records import LAYOUT, Head, Layout, decode, encode
@@ -115,6 +117,30 @@ class Groups:
                 f"{self._link.where.address}: {live} is somebody else's node, and its children would be "
                 "taken for members. Use another prefix, or another name for the group"
             )
+
+    def new_epoch(self) -> int:
+        """Every later revision is above all that were given out before, whatever has been restored."""
+        while True:
+            floor, version = self._floor()
+            epoch = max(floor >> 32, int(time.time()) - EPOCH) + 1
+            begun = SetData(self._paths.floor, b"%d" % (epoch << 32), version)
+            if self._link.multi([begun], self._until) is None:
+                break
+        for group in self.all():
+            self._begin_anew(group, epoch << 32)
+        return epoch
+
+    def _begin_anew(self, group: str, revision: Revision) -> None:
+        path = self._paths.head(group)
+        while True:
+            (found,) = self._link.ask(GetData(path, None), until=self._until)
+            if isinstance(found, Exception):
+                return  # deleted meanwhile
+            head, version = head_in(found, group, self._link.where.address)
+            above = max(revision, head.revision)
+            begun = replace(head, revision=above, since=above, log=())
+            if self._link.multi([SetData(path, encode(begun), version)], self._until) is None:
+                return
 
     def delete(self, group: str, reading: Callable[[], Reading]) -> bool:
         """Raises `GroupNotEmpty`; the caller knows what to make of `GroupNotFound`."""

@@ -14,15 +14,18 @@ is cut off from the others goes on answering what it reads for as long as it bel
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from kazoo.exceptions import NoNodeError
 from kazoo.protocol.serialization import CheckVersion, Create, Delete, Exists, Sync
 
 from headcount import native
 from headcount.errors import HeadcountError
 from headcount.model import Granted, Seconds, Session, SessionId
 from headcount.stores.zookeeper.commit import EPHEMERAL
+from headcount.stores.zookeeper.groups import prepare
 from headcount.stores.zookeeper.link import Link, Where
 from headcount.stores.zookeeper.names import Paths
 from headcount.stores.zookeeper.records import encode
@@ -41,11 +44,21 @@ class Heart:
         """The notices that were read last."""
         self.places: dict[SessionId, dict[str, str]] = {}
         """The nodes that list each session's rows, and their groups."""
+        self._served_since: Seconds | None = None
+        """Since when beats have been taken one after the other; None: the last one was not."""
 
-    def overdue(self, besides: Collection[SessionId]) -> list[SessionId]:
-        now = time.monotonic()
-        ttl = self.link.granted
-        return [one for one, at in list(self.beaten.items()) if one not in besides and now - at >= ttl]
+    def served(self, at: Seconds | None) -> None:
+        """A beat that was asked then was taken; None: it was not."""
+        if at is None or self._served_since is None:
+            self._served_since = at
+
+    def overdue(self, besides: Collection[SessionId] = ()) -> list[SessionId]:
+        """Who was not beaten for the ttl, while others were. The time of an outage does not count."""
+        now, since = time.monotonic(), self._served_since
+        if since is None:
+            return []
+        beaten = [(one, at) for one, at in list(self.beaten.items()) if one not in besides]
+        return [one for one, at in beaten if now - max(at, since) >= self.link.granted]
 
     def forget(self, session: SessionId) -> dict[str, str]:
         self.beaten.pop(session, None)
@@ -123,8 +136,12 @@ class Hearts:
             )
             if failed is None:
                 break
-            del new[list(new)[failed.place]]  # it is open already, and somebody else's
+            if isinstance(failed.error, NoNodeError):
+                prepare(heart.link, self._paths, until)  # somebody has tidied up
+            else:
+                del new[list(new)[failed.place]]  # it is open already, and somebody else's
         with self._lock:
+            heart.served(asked)
             for one in new.values():
                 heart.beaten[one.id] = asked
                 heart.notices[one.id] = 0
@@ -158,7 +175,15 @@ class Hearts:
         until = asked + heart.patience
         checks = [CheckVersion(self._paths.session(one), heart.notices.get(one, 0)) for one in sessions]
         notices: dict[SessionId, int | None]
-        if heart.link.multi(checks, until) is None:
+        try:
+            failed = heart.link.multi(checks, until)
+        except HeadcountError:
+            heart.served(None)
+            if heart.link.over:  # that was the answer
+                return dict.fromkeys(sessions)
+            raise
+        heart.served(asked)
+        if failed is None:
             notices = {one: heart.notices.get(one, 0) for one in sessions}
         else:
             # A majority has said that it is not so; whatever this server shows now is not older than that.
@@ -170,7 +195,8 @@ class Hearts:
                     heart.beaten[one], heart.notices[one] = asked, notice
         ended = [*gone, *heart.overdue(besides)]
         if ended:
-            self._end(heart, ended, until)
+            with contextlib.suppress(HeadcountError):  # the beat was taken, and the next one tries again
+                self._end(heart, ended, until)
         return notices
 
     def _look(
@@ -188,6 +214,12 @@ class Hearts:
     def close(self, session: SessionId, heart: Heart, until: Seconds) -> dict[str, str]:
         """End it; the nodes that listed its rows, and their groups."""
         return self._end(heart, [session], until)
+
+    def end_overdue(self, heart: Heart, until: Seconds) -> None:
+        """Before something is asked over this connection that would keep all of them alive: a heart that has
+        stopped is not to live on what others ask."""
+        if overdue := heart.overdue():
+            self._end(heart, overdue, until)
 
     def _end(self, heart: Heart, sessions: Iterable[SessionId], until: Seconds) -> dict[str, str]:
         """Remove their notices, and the nodes that say that their rows are live: whoever reads finds out."""

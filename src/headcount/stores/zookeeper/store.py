@@ -177,6 +177,10 @@ class ZooKeeperStore(Together):
     def groups(self) -> list[str]:
         return Groups(self._eyes(), self._paths, self._until()).listed()
 
+    def new_epoch(self) -> int:
+        """After an older state of the ensemble was restored under running processes."""
+        return Groups(self._eyes(), self._paths, self._until()).new_epoch()
+
     # ── sessions ──
 
     def open_sessions(self, sessions: Sequence[Session]) -> list[Granted]:
@@ -231,6 +235,8 @@ class ZooKeeperStore(Together):
     def _commit(
         self, group: str, wishes: Sequence[Wish], heart: Heart | None, until: Seconds
     ) -> list[Outcome]:
+        if heart is not None:
+            self._hearts.end_overdue(heart, until)
         mine = heart.beaten if heart is not None else {}
         commit = Commit(
             heart.link if heart is not None else self._eyes(),
@@ -303,9 +309,8 @@ class ZooKeeperStore(Together):
             return
         if key is not None:
             with self._lock:
-                suspects = self._suspects[group]
-                if len(suspects) < MOST_SUSPECTS:
-                    suspects.add(key)
+                if sum(map(len, self._suspects.values())) < MOST_SUSPECTS:
+                    self._suspects[group].add(key)  # else somebody reads everything
         self._bells.rung(group)
 
     def _corrupt(self, group: str, name: str, what: str) -> None:
