@@ -13,6 +13,8 @@ import pytest
 
 from headcount import Coordinator, HeadcountError
 from headcount.stores import make
+from tests.processes.crowd import Crowd
+from tests.processes.town import Town
 from tests.processes.waiting import eventually
 from tests.servers.base import HOST
 from tests.servers.zookeeper import Ensemble, ZooKeeper
@@ -177,6 +179,25 @@ def test_a_session_that_another_client_closes(own_ensemble, stand) -> None:
     until(lambda: bool(leader.spans), 10)
     until(one_leads(*candidates), 10)
     until(all_up(*candidates), 10)
+
+
+def test_fifty_processes_outlive_the_death_of_two_servers_one_after_the_other(
+    own_ensemble, build: Callable[..., Town]
+) -> None:
+    """A follower's, and the leader's: all are the same lives, and nobody has heard of anything."""
+    ensemble = own_ensemble()
+    crowd = Crowd(build(ensemble.url("town", timeout=1.0)), 50, ttl=6.0, watch=True)
+    follower = ensemble.followers[0]
+    follower.kill()
+    time.sleep(6.0)
+    follower.start()
+    ensemble.leader.kill()
+    time.sleep(7.0)
+    rows = crowd.rows()
+
+    assert {name: row.incarnation for name, row in rows.items() if row.live} == crowd.lives
+    for kind in ("down", "lost", "superseded", "left"):
+        assert crowd.process.said("change", crowd.heard, kind=kind) == []
 
 
 def store_of(ensemble: Ensemble):

@@ -14,6 +14,7 @@ finds them first does it, so that revisions grow in one order, and everybody see
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
@@ -25,12 +26,16 @@ from msgspec.structs import replace
 from headcount.errors import CapabilitiesTooLarge, StoreUnavailable
 from headcount.model import Committed, Outcome, Row, Seconds, SessionId, Wish
 from headcount.register import Ledger, apply_all
+from headcount.stores.zookeeper.handler import Handler
 from headcount.stores.zookeeper.link import Link
 from headcount.stores.zookeeper.loading import Corrupt, Loaded
 from headcount.stores.zookeeper.names import Paths, name_of
 from headcount.stores.zookeeper.records import LOG, Head, Kept, Line, encode, node, node_of, row_node, told_on
 
 EPHEMERAL = 1
+
+LONGEST_PAUSE = 0.1
+"""Seconds to let others be quicker, before it is tried again."""
 
 LARGEST = 1_000_000
 """Bytes of one request: ZooKeeper ends a connection over which a larger one than jute.maxbuffer comes."""
@@ -74,7 +79,7 @@ class Commit:
             ) from exc
 
     def _carry_out(self, wishes: Sequence[Wish], settle: Collection[str]) -> list[Outcome]:
-        sync = False
+        sync, lost = False, 0
         while True:
             loaded = Loaded(self._link, self._paths, self._group, self._corrupt, self._until)
             loaded.load(wishes, settle, sync=sync)
@@ -88,10 +93,14 @@ class Commit:
             failed = self._write(loaded, ledger)
             if failed is None:
                 return outcomes
-            if time.monotonic() >= self._until:
+            lost += 1
+            pause = random.uniform(0, min(LONGEST_PAUSE, 0.002 * 2**lost))
+            if time.monotonic() + pause >= self._until:
                 raise StoreUnavailable(
                     f"{self._link.where.address}: others were quicker in group {self._group!r} every time"
                 )
+            # Where fifty want the same at once, one of them wins, and the others have read for nothing.
+            Handler.sleep_func(pause)
 
     def _think(self, loaded: Loaded, wishes: Sequence[Wish]) -> tuple[Ledger, list[Outcome]]:
         head, now = loaded.head, time.time()
