@@ -3,19 +3,24 @@ five lines beside it."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import time
 from collections.abc import Collection
 from pathlib import Path
 
+from headcount.errors import HeadcountError
 from headcount.model import Seconds, SessionId
 from headcount.stores import make, memory
 from headcount.stores.base import Store
 from headcount.stores.memory import MemoryServer, MemoryStore
 from headcount.stores.sql import sqlite
 from headcount.stores.sql.server_options import PROMISES
+from headcount.stores.zookeeper import store as zookeeper
 from headcount.testing.conformance.harness import Harness, TickingHarness
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
+from tests.servers.zookeeper import ZooKeeper
 
 
 class MemoryHarness(Harness):
@@ -170,3 +175,41 @@ class MariaDBTicks(TickingHarness):
         self.mend()
         super().close()
         self.server.drop_database(self.database)
+
+
+class ZooKeeperSessions(Harness):
+    """A prefix of its own; out of reach while the server stands still. Time is the server's, and passes."""
+
+    guarantees = zookeeper.PROMISES
+    slack = 1.5
+
+    def __init__(self, server: ZooKeeper) -> None:
+        super().__init__()
+        self.server = server
+        self.path = server.fresh_path()
+
+    def connect(self) -> Store:
+        return make(self.server.url(self.path), options={"timeout": self.patience})
+
+    def pass_time(self, seconds: Seconds, *, kept: Collection[SessionId] = ()) -> None:
+        """Only the client that has opened a session keeps it, so all of them beat."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            for store in self.made if kept else ():
+                with contextlib.suppress(HeadcountError):
+                    store.beat(list(kept))
+            time.sleep(min(left, self.ttl / 6))
+
+    def break_(self) -> None:
+        self.server.freeze()
+
+    def mend(self) -> None:
+        self.server.thaw()
+
+    def restart(self) -> None:
+        super().close()
+        self.server.restart()
+
+    def close(self) -> None:
+        self.mend()
+        super().close()

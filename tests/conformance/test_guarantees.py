@@ -14,6 +14,7 @@ from tests.conformance.harnesses import (
     MemoryTicks,
     PostgreSQLTicks,
     SQLiteTicks,
+    ZooKeeperSessions,
 )
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guarantees.md"
@@ -24,6 +25,7 @@ DECLARED = {
     "sqlite": SQLiteTicks.guarantees,
     "postgresql": PostgreSQLTicks.guarantees,
     "mysql": MariaDBTicks.guarantees,
+    "zookeeper": ZooKeeperSessions.guarantees,
 }
 """Of the stores that are here, by their names in the table. (A law compares a harness with its store.)"""
 

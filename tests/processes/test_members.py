@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.processes.places import on_every_store
+from tests.processes.places import on_every_engine, on_every_store
 from tests.processes.town import INTERVAL, TTL, Process, Town, down_within, faults_of_trust, trust, until
 
 SOON = 10.0
@@ -72,7 +72,7 @@ def test_the_clock_goes_on_when_its_standbys_are_killed_too(town: Town) -> None:
         assert_all_hear(rest, since, dead.name, "down", killed, down_within(ticker=True, standbys=True))
 
 
-@on_every_store
+@on_every_engine
 def test_a_stopped_member_is_down_and_comes_back_by_itself(town: Town) -> None:
     """SIGSTOP is a machine that hangs, a debugger, a full disk. It is told that it was lost, and that it is
     back; to the others it is a new life."""
@@ -106,7 +106,7 @@ def test_a_process_started_anew_is_a_member_at_once(town: Town) -> None:
     assert town.states() == {"ann": "up", "ben": "up"}
 
 
-@on_every_store
+@on_every_engine
 def test_the_predecessor_that_still_runs_is_superseded(town: Town) -> None:
     ann, _ben = town.members("ann", "ben")
     since = ann.heard

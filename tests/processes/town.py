@@ -21,6 +21,7 @@ from headcount import stores
 from headcount.model import Snapshot
 from headcount.stores.base import TickingStore
 from tests.processes.member import now
+from tests.processes.places import EXPIRING
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,11 +156,15 @@ class Town:
 
     def __init__(self, url: str, *, interval: float = INTERVAL) -> None:
         self.url = url
-        self.store = stores.make(self.url, options={"interval": interval})
-        assert isinstance(self.store, TickingStore)
-        self.ticking: TickingStore = self.store
+        expiring = stores.parse(url).scheme in EXPIRING
+        self.store = stores.make(self.url, options={} if expiring else {"interval": interval})
         self.store.open()
         self.processes: list[Process] = []
+
+    @property
+    def ticking(self) -> TickingStore:
+        assert isinstance(self.store, TickingStore)
+        return self.store
 
     @property
     def path(self) -> Path:

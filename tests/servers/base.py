@@ -192,11 +192,8 @@ class Server(ABC):
     def start(self) -> Self:
         """Start it, and wait until it answers."""
         assert not self.running, f"{self.what} runs already"
-        if not self.data.exists():
-            self._install()
         for tries_left in reversed(range(1 if self._has_run else TRIES)):
-            self._configure()
-            self._launch()
+            self.launch()
             try:
                 self.wait_until_it_answers()
                 break
@@ -209,7 +206,11 @@ class Server(ABC):
         self._has_run = True
         return self
 
-    def _launch(self) -> None:
+    def launch(self) -> None:
+        """Start it without waiting: who needs others to be there answers once they are."""
+        if not self.data.exists():
+            self._install()
+        self._configure()
         with self.log.open("ab") as log:
             self._keeper = subprocess.Popen(
                 _keeper(*self._command()),

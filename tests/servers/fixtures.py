@@ -13,7 +13,7 @@ kills, freezes or steers its server takes one of its own, with its own settings:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.servers.mariadb import MariaDB
     from tests.servers.pgbouncer import PgBouncer
     from tests.servers.postgresql import PostgreSQL
+    from tests.servers.zookeeper import Ensemble, ZooKeeper
 
 # The modules of the servers need the client libraries, and so are imported when a test asks for one:
 # most test runs have none.
@@ -48,6 +49,43 @@ def mariadb_server(unavailable: Unavailable) -> Iterator[MariaDB]:
     from tests.servers.mariadb import MariaDB
 
     yield from one(MariaDB())
+
+
+@pytest.fixture(scope="session")
+def zookeeper_server(unavailable: Unavailable) -> Iterator[ZooKeeper]:
+    """One for the whole session; take a fresh path of it."""
+    need(unavailable, "zookeeper")
+    from tests.servers.zookeeper import ZooKeeper
+
+    yield from one(ZooKeeper())
+
+
+@pytest.fixture
+def own_zookeeper(unavailable: Unavailable) -> Iterator[Callable[..., ZooKeeper]]:
+    """A function that starts a server with these settings (see `ZooKeeper`); it ends with the test."""
+    need(unavailable, "zookeeper")
+    from tests.servers.zookeeper import ZooKeeper
+
+    yield from several(ZooKeeper, unavailable)
+
+
+@pytest.fixture
+def own_ensemble(unavailable: Unavailable) -> Iterator[Callable[..., Ensemble]]:
+    """A function that starts an ensemble with these settings (see `Ensemble`); it ends with the test."""
+    need(unavailable, "zookeeper")
+    from tests.servers.zookeeper import Ensemble
+
+    made: list[Ensemble] = []
+
+    def make(size: int = 3, **settings: Any) -> Ensemble:
+        made.append(Ensemble(size, **settings))
+        return made[-1].start()
+
+    try:
+        yield make
+    finally:
+        for ensemble in made:
+            ensemble.discard()
 
 
 @pytest.fixture

@@ -41,6 +41,16 @@ def find_mariadb() -> Path | None:
     return find_program("mariadbd") if find_program("mariadb-install-db") else None
 
 
+def find_java() -> Path | None:
+    return find_program("java")
+
+
+def find_zookeeper() -> Path | None:
+    """The server itself, which names in its own manifest what else it needs."""
+    jar = Path("/usr/share/java/zookeeper.jar")
+    return jar if jar.exists() and find_java() else None
+
+
 def find_pgbouncer() -> Path | None:
     return find_program("pgbouncer")
 
@@ -74,6 +84,12 @@ NEEDS = {
         find_mariadb,
         "mariadb-server-core mariadb-client-core",
         "there is no mariadbd, or no mariadb-install-db",
+    ),
+    "java": Need(find_java, "default-jre-headless", "there is no java"),
+    "zookeeper": Need(
+        find_zookeeper,
+        "zookeeper default-jre-headless",
+        "there is no /usr/share/java/zookeeper.jar, or no java",
     ),
     "pgbouncer": Need(find_pgbouncer, "pgbouncer", "there is no pgbouncer"),
     "faketime": Need(find_faketime, "faketime", "there is no libfaketimeMT.so.1 in /usr/lib"),

@@ -302,3 +302,27 @@ def test_who_watches_nothing_needs_no_passes():
     presence.taken(0, at(1000.0), at(1000.0))
 
     assert not presence.blind(None)
+
+
+def test_where_beats_are_told_late_trust_never_goes_beyond_the_ttl_from_the_one_before():
+    """ZooKeeper: the server that took this beat dies before the leader has heard of it, which then counts
+    from the one before. One that comes late is believed for less than it would be otherwise."""
+    presence = Presence("ann", 6.0)
+    presence.opened(SESSION, Granted(ttl=6.0, margin=2.0), at(0.0), at(0.0))
+    presence.taken(0, at(2.0), at(2.1))
+    assert presence.trusted_until == 0.0 + 6.0 - margin_of(6.0)
+
+    presence.taken(0, at(5.5), at(5.6))
+    assert presence.trusted_until == 2.0 + 6.0 - margin_of(6.0)
+
+    presence.taken(0, at(7.1), at(7.2))
+    assert presence.trusted_until == 7.1 + 6.0 - 2.0
+
+
+def test_where_beats_are_told_at_once_only_the_last_one_counts():
+    """A store without a wider margin: trust goes with the last beat, however late it came."""
+    presence = Presence("ann", 6.0)
+    presence.opened(SESSION, Granted(ttl=6.0), at(0.0), at(0.0))
+    presence.taken(0, at(5.0), at(5.1))
+
+    assert presence.trusted_until == 5.0 + 6.0 - margin_of(6.0)

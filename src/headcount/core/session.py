@@ -15,6 +15,10 @@ else touched our rows; what that beat would have given is kept back until the ro
 a read that was sent after the notice arrived. Trust also ends if the time of day ran ahead of our
 clock by more than the margin: the machine was frozen in a way that the clock did not see.
 
+A store whose servers hear of a beat from one another (`Granted.margin`) may not have told the one that
+would end the session yet, when it took the beat. What is sure is the beat before: so trust never goes
+beyond the ttl from that one. While beats come in time, the wider margin is the shorter of the two.
+
 `generation` counts how often trust ran out. A term remembers the one it began in.
 
 Blind. If a notice has stayed unread for a ttl, or the watcher has finished no pass for a ttl, the heart
@@ -58,6 +62,9 @@ class Presence:
         self._told_at = 0.0
         self._unread_since: float | None = None
         self._taken_at = 0.0
+        self._told_late = False
+        """Whether those who would end the session hear of a beat only a while after it was taken."""
+        self._asked_before = 0.0
         self._unserved = (0.0, 0.0)
         """From when until when no beat was taken though we asked: the last such time, perhaps not over."""
         self._retry = Backoff(min(0.1, self.beat_every / 8), self.beat_every / 2, name)
@@ -81,6 +88,8 @@ class Presence:
         self.ttl = granted.ttl
         self.beat_every = min(self.beat_every, granted.ttl * self._beat_part)  # a store may grant less
         self._margin = granted.margin if granted.margin is not None else margin_of(granted.ttl)
+        self._told_late = granted.margin is not None
+        self._asked_before = asked.boot
         self._pending = None
         self._notice_read = self._notice_told = 0
         self._unread_since = None
@@ -99,6 +108,10 @@ class Presence:
         if self._unserved[1] > now.boot:
             self._unserved = (self._unserved[0], now.boot)
         self._taken_at = now.boot
+        before, self._asked_before = self._asked_before, asked.boot
+        if self._told_late:
+            # It surely has this beat only by the next one; so it may have counted from the one before.
+            until = min(until, before + self.ttl - margin_of(self.ttl))
         self.next_beat = asked.boot + self.beat_every
         trust = (until, asked.wall - asked.boot)
         if notice <= self._notice_read:

@@ -28,11 +28,12 @@ BUILT_IN = {
     "mysql": "headcount.stores.sql.mysql:MySQLStore",
     "postgresql": "headcount.stores.sql.postgresql:PostgreSQLStore",
     "sqlite": "headcount.stores.sql.sqlite:SQLiteStore",
+    "zookeeper": "headcount.stores.zookeeper.store:ZooKeeperStore",
 }
-ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
+ALIASES = {"postgres": "postgresql", "mariadb": "mysql", "zk": "zookeeper"}
 """Other names that people know a scheme by."""
 
-PLANNED = frozenset("zookeeper zk etcd redis rediss valkey memcached serf".split())
+PLANNED = frozenset("etcd redis rediss valkey memcached serf".split())
 
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"0", "false", "no", "off"})

@@ -1,0 +1,108 @@
+"""What kazoo does not say: to watch a whole tree for good, to read many nodes at once, and to beat only
+where a heart beats.
+
+A persistent recursive watch (ZooKeeper 3.6 and later) is asked for by request 106 with a path and the
+mode 1, and answered by nothing but a header. What it tells comes as the events of any watch do, with the
+path of the node that was created, changed or deleted. It is gone with its connection.
+
+A connection to ZooKeeper keeps its session alive by pings, which kazoo sends from its own thread: they say
+that a process has a thread, and go on when its heart has stopped. So the connection that bears sessions
+of ours sends none: what keeps it alive are the beats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kazoo.exceptions import EXCEPTIONS
+from kazoo.protocol.connection import ConnectionHandler
+from kazoo.protocol.serialization import (
+    GetData,
+    Watch,
+    int_struct,
+    multiheader_struct,
+    read_buffer,
+    stat_struct,
+    write_string,
+)
+from kazoo.protocol.states import ZnodeStat
+
+RECURSIVE = 1
+
+
+class AddWatch:
+    """The request; its answer has no body."""
+
+    type = 106
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def serialize(self) -> bytes:
+        return bytes(write_string(self.path)) + bytes(int_struct.pack(RECURSIVE))
+
+    @classmethod
+    def deserialize(cls, buffer: bytes, offset: int) -> bool:
+        return True
+
+
+class ReadMany:
+    """Request 22 (ZooKeeper 3.6 and later): the data of many nodes in one answer. For each there is what a
+    request for it alone would be answered: the data and the node's state, or an exception."""
+
+    type = 22
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+
+    def serialize(self) -> bytes:
+        begin, no_watch = multiheader_struct.pack(GetData.type, False, -1), b"\0"
+        parts = [begin + write_string(path) + no_watch for path in self.paths]
+        return b"".join(parts) + bytes(multiheader_struct.pack(-1, True, -1))
+
+    @classmethod
+    def deserialize(cls, buffer: bytes, offset: int) -> list[Any]:
+        found: list[Any] = []
+        while True:
+            kind, done, _ = multiheader_struct.unpack_from(buffer, offset)
+            offset += multiheader_struct.size
+            if done:
+                return found
+            if kind == GetData.type:
+                data, offset = read_buffer(buffer, offset)
+                found.append((data, ZnodeStat._make(stat_struct.unpack_from(buffer, offset))))
+                offset += stat_struct.size
+            else:
+                found.append(EXCEPTIONS[int_struct.unpack_from(buffer, offset)[0]]())
+                offset += int_struct.size
+
+
+class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
+    """kazoo's, with these two differences. `granted`: the session's timeout as the server has it."""
+
+    granted = 0.0
+    pings = True
+    told: Callable[[str, int], object] | None = None
+    """Told of each event of a watch: the path, and what happened (1 created, 2 deleted, 3 changed)."""
+    why: BaseException | None = None
+    """What the last attempt to connect failed for."""
+
+    def _connect(self, *where: Any) -> tuple[float, float]:
+        try:
+            read_timeout, connect_timeout = super()._connect(*where)
+        except BaseException as exc:
+            self.why = exc
+            raise
+        self.why = None
+        self.granted = read_timeout * 1.5 / 1000  # kazoo waits two thirds of it for an answer
+        return read_timeout, connect_timeout
+
+    def _send_ping(self, connect_timeout: float) -> None:
+        if self.pings:
+            super()._send_ping(connect_timeout)
+
+    def _read_watch_event(self, buffer: bytes, offset: int) -> None:
+        event, _ = Watch.deserialize(buffer, offset)
+        if self.told is not None:
+            self.told(event.path, event.type)
