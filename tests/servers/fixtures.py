@@ -21,6 +21,7 @@ from tests.servers import programs
 
 if TYPE_CHECKING:
     from tests.servers.base import Server
+    from tests.servers.etcd import Cluster, Etcd
     from tests.servers.mariadb import MariaDB
     from tests.servers.pgbouncer import PgBouncer
     from tests.servers.postgresql import PostgreSQL
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # most test runs have none.
 
 Unavailable = Callable[[str, str], NoReturn]
-S = TypeVar("S", bound="Server")
+S = TypeVar("S", bound="Server | Cluster")
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +49,33 @@ def mariadb_server(unavailable: Unavailable) -> Iterator[MariaDB]:
     from tests.servers.mariadb import MariaDB
 
     yield from one(MariaDB())
+
+
+@pytest.fixture(scope="session")
+def etcd_server(unavailable: Unavailable) -> Iterator[Etcd]:
+    """One for the whole session; take a fresh prefix on it."""
+    need(unavailable, "etcd")
+    from tests.servers.etcd import Etcd
+
+    yield from one(Etcd())
+
+
+@pytest.fixture
+def own_etcd(unavailable: Unavailable) -> Iterator[Callable[..., Etcd]]:
+    """A function that starts a server with these settings (see `Etcd`); it ends with the test."""
+    need(unavailable, "etcd")
+    from tests.servers.etcd import Etcd
+
+    yield from several(Etcd, unavailable)
+
+
+@pytest.fixture
+def own_etcd_cluster(unavailable: Unavailable) -> Iterator[Callable[..., Cluster]]:
+    """A function that starts three servers which agree among themselves; they end with the test."""
+    need(unavailable, "etcd")
+    from tests.servers.etcd import Cluster
+
+    yield from several(Cluster, unavailable)
 
 
 @pytest.fixture
@@ -97,7 +125,7 @@ def several(kind: Callable[..., S], unavailable: Unavailable) -> Iterator[Callab
     def make(*arguments: object, **settings: object) -> S:
         if settings.get("clock_offset") is not None:
             need(unavailable, "faketime")
-        if settings.get("ssl"):
+        if settings.get("ssl") or settings.get("tls"):
             need(unavailable, "openssl")
         server = kind(*arguments, **settings)
         made.append(server)

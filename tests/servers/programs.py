@@ -75,6 +75,7 @@ NEEDS = {
         "mariadb-server-core mariadb-client-core",
         "there is no mariadbd, or no mariadb-install-db",
     ),
+    "etcd": Need(lambda: find_program("etcd"), "etcd-server", "there is no etcd"),
     "pgbouncer": Need(find_pgbouncer, "pgbouncer", "there is no pgbouncer"),
     "faketime": Need(find_faketime, "faketime", "there is no libfaketimeMT.so.1 in /usr/lib"),
     "openssl": Need(find_openssl, "openssl", "there is no openssl"),
