@@ -17,9 +17,7 @@ PROTO = "headcount/stores/etcd/rpc.proto"
 def main() -> int:
     from grpc_tools import protoc
 
-    return int(
-        protoc.main(["protoc", f"-I{SOURCE}", f"--python_out={SOURCE}", f"--pyi_out={SOURCE}", PROTO])
-    )
+    return int(protoc.main(["protoc", f"-I{SOURCE}", f"--python_out={SOURCE}", f"--pyi_out={SOURCE}", PROTO]))
 
 
 if __name__ == "__main__":

@@ -4,15 +4,18 @@ five lines beside it."""
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Collection
 from pathlib import Path
 
 from headcount.model import Seconds, SessionId
 from headcount.stores import make, memory
 from headcount.stores.base import Store
+from headcount.stores.etcd import store as etcd
 from headcount.stores.memory import MemoryServer, MemoryStore
 from headcount.stores.sql import mysql, postgresql, sqlite
 from headcount.testing.conformance.harness import Harness, TickingHarness
+from tests.servers.etcd import Etcd
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
 
@@ -169,3 +172,41 @@ class MariaDBTicks(TickingHarness):
         self.mend()
         super().close()
         self.server.drop_database(self.database)
+
+
+class EtcdSessions(Harness):
+    """A server of its own, which is killed to be out of reach, and waited for: time cannot be moved there."""
+
+    guarantees = etcd.PROMISES
+    slack = 1.5
+
+    def __init__(self, server: Etcd) -> None:
+        super().__init__()
+        self.server = server
+        self.prefix = server.fresh_prefix()
+
+    def connect(self) -> Store:
+        return make(self.server.url(self.prefix), options={"timeout": self.patience})
+
+    def pass_time(self, seconds: Seconds, *, kept: Collection[SessionId] = ()) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if kept:
+                self.made[-1].beat(list(kept))
+            time.sleep(min(left, self.ttl / 4))
+
+    def break_(self) -> None:
+        self.server.kill()
+
+    def mend(self) -> None:
+        if not self.server.running:
+            self.server.start()
+
+    def restart(self) -> None:
+        super().close()
+        self.server.restart()
+
+    def close(self) -> None:
+        self.mend()
+        super().close()
+        self.server.delete_all(self.prefix)

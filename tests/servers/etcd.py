@@ -129,7 +129,11 @@ class Etcd(Server):
             user = ROOT
         if password is None and self.authentication:
             password = PASSWORD
-        who = "" if user is None else quote(user, safe="") + (f":{quote(password, safe='')}@" if password else "@")
+        who = (
+            ""
+            if user is None
+            else quote(user, safe="") + (f":{quote(password, safe='')}@" if password else "@")
+        )
         where = ",".join(f"{HOST}:{one.port}" for one in servers or self.cluster)
         if self.certificate is not None:
             options = {"ca": str(self.certificate), **options}
@@ -173,6 +177,10 @@ class Etcd(Server):
         return int(
             self.call("kv/deleterange", key=key.encode(), range_end=range_end.encode()).get("deleted", 0)
         )
+
+    def delete_all(self, prefix: str) -> None:
+        """What a store at this prefix has."""
+        self.delete(f"/{prefix}/", f"/{prefix}0")
 
     def keys(self, prefix: str) -> dict[str, str]:
         """All keys that begin so, with what is in them."""

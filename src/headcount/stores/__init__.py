@@ -24,6 +24,7 @@ __all__ = ["Driver", "Url", "make", "parse"]
 GROUP = "headcount.stores"
 
 BUILT_IN = {
+    "etcd": "headcount.stores.etcd.store:EtcdStore",
     "memory": "headcount.stores.memory:MemoryStore",
     "mysql": "headcount.stores.sql.mysql:MySQLStore",
     "postgresql": "headcount.stores.sql.postgresql:PostgreSQLStore",
@@ -32,7 +33,7 @@ BUILT_IN = {
 ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
 """Other names that people know a scheme by."""
 
-PLANNED = frozenset("zookeeper zk etcd redis rediss valkey memcached serf".split())
+PLANNED = frozenset("zookeeper zk redis rediss valkey memcached serf".split())
 
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"0", "false", "no", "off"})
