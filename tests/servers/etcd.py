@@ -87,10 +87,11 @@ class Etcd(Server):
             "initial-cluster-token": str(self.cluster[0].folder),
             **self.settings,
         }
+        spelt = {True: "true", False: "false"}
         return [
             str(programs.found("etcd")),
-            *(f"--{name}={str(value).lower() if value in (True, False) else value}" for name, value in settings.items()),
-        ]  # fmt: skip
+            *(f"--{k}={spelt[v] if isinstance(v, bool) else v}" for k, v in settings.items()),
+        ]
 
     @property
     def client_url(self) -> str:
@@ -138,7 +139,7 @@ class Etcd(Server):
         if self.certificate is not None:
             options = {"ca": str(self.certificate), **options}
         query = f"?{urlencode(options, quote_via=quote)}" if options else ""
-        return f"etcd://{who}{where}{'/' + quote(prefix) if prefix else ''}{query}"
+        return f"etcd://{who}{'@' if who else ''}{where}{'/' + quote(prefix) if prefix else ''}{query}"
 
     def fresh_prefix(self) -> str:
         return fresh_name()

@@ -13,14 +13,13 @@ kills, freezes or steers its server takes one of its own, with its own settings:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self, TypeVar
 
 import pytest
 
 from tests.servers import programs
 
 if TYPE_CHECKING:
-    from tests.servers.base import Server
     from tests.servers.etcd import Cluster, Etcd
     from tests.servers.mariadb import MariaDB
     from tests.servers.pgbouncer import PgBouncer
@@ -30,7 +29,14 @@ if TYPE_CHECKING:
 # most test runs have none.
 
 Unavailable = Callable[[str, str], NoReturn]
-S = TypeVar("S", bound="Server | Cluster")
+
+
+class Startable(Protocol):
+    def start(self) -> Self: ...
+    def discard(self) -> None: ...
+
+
+S = TypeVar("S", bound=Startable)
 
 
 @pytest.fixture(scope="session")

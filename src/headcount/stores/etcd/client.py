@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import grpc
 
 from headcount import native
-from headcount.errors import OutcomeUnknown, StoreUnavailable
+from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Seconds
 from headcount.stores.etcd import rpc_pb2 as rpc
 from headcount.stores.etcd.errors import Elsewhere, NotLoggedIn, translate
@@ -103,7 +103,8 @@ class Client:
         return self.send(method, request, until).told
 
     def send(self, method: Method, request: Any, until: float | None = None) -> Answer:
-        sent, failed = False, None
+        sent = False
+        failed: HeadcountError | None = None
         for host, seconds in self._turns(self.until() if until is None else until):
             try:
                 return Answer(self._ask_one(host, method, request, seconds), sent)

@@ -3,9 +3,8 @@
 A thread of ours waits on the stream, because gRPC can wait for one only without an end, and somebody else has
 to be able to wake whoever waits. It decides nothing: it puts down what it heard.
 
-A stream that breaks is opened anew by the next wait, from what is then on; the wait before says that it broke,
-and that anything may have changed. One that a compaction has overtaken is such a stream.
-"""
+A stream that breaks is opened anew by the next wait, from what is then on; the wait before says that it
+broke, and that anything may have changed. One that a compaction has overtaken is such a stream."""
 
 from __future__ import annotations
 
@@ -52,7 +51,6 @@ class EtcdDoorbell:
         self._open(client.until())
 
     def wait(self, timeout: Seconds) -> Ring:
-        end = time.monotonic() + timeout
         if self._heard is None and not self._closed:
             self._open(self._client.until())
             return Ring(groups=None)
@@ -69,11 +67,8 @@ class EtcdDoorbell:
                 raise StoreUnavailable(f"{heard.error}") from heard.error
         if groups or lost:
             self._served_at = time.monotonic()
-        elif (
-            time.monotonic() >= min(end, self._served_at + POLL)
-            and self._served_at + POLL <= time.monotonic()
-        ):
-            self._see_whether_it_serves()
+        elif time.monotonic() >= self._served_at + POLL:
+            self._now(self._client.until())
         return Ring(groups=groups, lost=frozenset(lost))
 
     def wake(self) -> None:
@@ -91,9 +86,6 @@ class EtcdDoorbell:
 
     def _anything(self) -> bool:
         return self._heard is not None and self._heard.anything
-
-    def _see_whether_it_serves(self) -> None:
-        self._now(self._client.until())
 
     def _now(self, until: float) -> int:
         """The revision of etcd's that is now, as a majority knows it."""

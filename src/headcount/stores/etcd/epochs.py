@@ -86,8 +86,8 @@ class Epochs:
             about = decode(About, found[0].value)
         except ValueError as exc:
             raise SchemaMismatch(
-                f"{self._client.address}: the key {found[0].key.decode()!r} is not Headcount's ({exc}): choose "
-                "another path in the URL"
+                f"{self._client.address}: the key {found[0].key.decode()!r} is not Headcount's ({exc}): "
+                "choose another path in the URL"
             ) from exc
         if about.format != FORMAT:
             raise SchemaMismatch(

@@ -86,5 +86,5 @@ def translate(exc: Any, address: str) -> HeadcountError:
 
 def too_large(address: str, text: str) -> CapabilitiesTooLarge:
     return CapabilitiesTooLarge(
-        f"{address}: {text}. One commit takes as much as etcd's --max-request-bytes, which is 1.5 MB by default"
+        f"{address}: {text}. One commit takes as much as etcd's --max-request-bytes, 1.5 MB by default"
     )

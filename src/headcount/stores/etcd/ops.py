@@ -1,5 +1,8 @@
-"""Operations on spans of keys, and transactions made of them. A transaction of etcd takes 128 operations of each kind; one of
-them may be another transaction, which takes as many as are left."""
+"""Operations on spans of keys, and transactions made of them.
+
+A transaction of etcd takes 128 operations of each kind. One of them may be another transaction, which takes
+as many as are left: so a commit may have some thousands.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,11 @@ def is_at(span: Span, mod_revision: int) -> Compare:
     return rpc.Compare(
         target=rpc.Compare.MOD, result=rpc.Compare.EQUAL, key=span.key, mod_revision=mod_revision
     )
+
+
+def at(found: Any) -> int:
+    """The revision of etcd's at which the key that was found was last changed; 0: none was."""
+    return int(found[0].mod_revision) if found else 0
 
 
 def is_there(span: Span) -> Compare:

@@ -1,5 +1,8 @@
-"""Why a server cannot be reached at all: gRPC says the same of a wrong port, of TLS that is not wanted, and of
-a certificate that is not trusted. So whoever cannot open a store looks once, by hand, what speaks there."""
+"""Why a server cannot be reached at all.
+
+gRPC says the same of a wrong port, of TLS that is not wanted, and of a certificate that is not trusted. So
+whoever cannot open a store looks once, by hand, what speaks there.
+"""
 
 from __future__ import annotations
 

@@ -88,6 +88,6 @@ class Reading:
             self._told.clear()
         self._told.add(key)
         self.on_corrupt(
-            f"{self._address}: what is in the key {key.decode(errors='replace')!r} cannot be read and is left "
-            f"out: {what}; delete the key, or have it written anew by whoever it belongs to"
+            f"{self._address}: what is in the key {key.decode(errors='replace')!r} cannot be read and is "
+            f"left out: {what}; delete the key, or have it written anew by whoever it belongs to"
         )

@@ -8,44 +8,43 @@ The head of a group is one key, which every commit moves. So commits of a group 
 seen the one before; and a watch on the heads hears of each once.
 
 Who is gone. A lease that runs out takes the session's keys `here` with it, and leaves its rows. Whoever reads
-then, and finds live rows without `here`, settles it by a commit like any other, before it answers: so everybody
-sees the same, in one order of revisions. That `here` is missing needs no comparing: it comes back by an enter
-alone, and that moves the head.
-"""
+then, and finds live rows without `here`, settles it by a commit like any other, before it answers: so
+everybody sees the same, in one order of revisions. That `here` is missing needs no comparing: it comes back
+by an enter alone, and that moves the head."""
 
 from __future__ import annotations
 
 import random
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from headcount import native
 from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown, StoreUnavailable
-from headcount.model import Amend, Committed, Enter, Entry, Outcome, Revision, Snapshot, Wish, hidden
+from headcount.model import (
+    Amend,
+    Claim,
+    Committed,
+    Enter,
+    Mark,
+    Outcome,
+    Row,
+    Snapshot,
+    Wish,
+)
 from headcount.register import Ledger, apply_all
-from headcount.stores.base import HISTORY, not_empty
-from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.client import RANGE, READ, TXN, Client
+from headcount.stores.etcd.client import READ, TXN, Client
 from headcount.stores.etcd.epochs import Epochs
 from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
-from headcount.stores.etcd.ops import (
-    MOST,
-    Op,
-    delete,
-    gathered,
-    get,
-    is_at,
-    is_there,
-    put,
-    read,
-    txn,
-    when,
-)
-from headcount.stores.etcd.records import Head, Reading, Told, decode, encode, key_of
+from headcount.stores.etcd.ops import MOST, at, read
+from headcount.stores.etcd.records import Head, Reading, decode
 from headcount.stores.etcd.seen import FEW, WHOLE, Missing, Need, Seen, Unsettled, guess
+from headcount.stores.etcd.written import Written, base
+
+T = TypeVar("T")
+R = TypeVar("R", Row, Mark, Claim)
 
 WISHES = 50
 """Wishes in one transaction: each may compare a session, and writes three keys or more."""
@@ -73,61 +72,6 @@ class Register:
         self._reading = reading
         self._epochs = epochs
 
-    # ── groups ──
-
-    def groups(self) -> list[str]:
-        request = rpc.RangeRequest(key=self._keys.groups.key, range_end=self._keys.groups.end, keys_only=True)
-        names = (self._keys.parts(kv.key)[-1] for kv in self._client.ask(RANGE, request).kvs)
-        return sorted(name for name in names if not hidden(name))
-
-    def create_group(self, group: str) -> bool:
-        until, keys, id_ = self._client.until(), self._keys, _new_id()
-        for _ in self._races(until):
-            ops = [get(keys.about), get(keys.group(group)), get(keys.floor)]
-            answer = self._client.ask(READ, read(ops), until)
-            about, head, floor = (response.response_range.kvs for response in answer.responses)
-            if head:
-                return self._head(head).id == id_
-            epoch = self._epochs.of(about, answer.header, until)
-            begin = Head(max(_number(floor), epoch << 32) + 1, id_)
-            request = txn(
-                [is_at(keys.about, _at(about)), is_at(keys.group(group), 0), is_at(keys.floor, _at(floor))],
-                # Whoever has removed the head by hand has left the rest.
-                [*(delete(span) for span in self._of(group)), put(keys.group(group), encode(begin))],
-            )
-            if self._client.ask(TXN, request, until).succeeded:
-                return True
-        raise self._too_busy(group)
-
-    def delete_group(self, group: str) -> bool:
-        until, keys, doubled = self._client.until(), self._keys, False
-        for _ in self._races(until):
-            try:
-                seen = self.settled(group, until)
-            except GroupNotFound:
-                return doubled
-            live = {row.member_id for row in seen.rows.values() if row is not None and row.live}
-            if live or seen.claims:
-                raise not_empty(group, live, {claim.member_id for claim in seen.claims.values()})
-            floor = self._client.ask(RANGE, rpc.RangeRequest(key=keys.floor.key), until).kvs
-            highest = max(_number(floor), seen.head.revision)
-            request = txn(
-                [is_at(keys.group(group), seen.head_at), is_at(keys.floor, _at(floor))],
-                [
-                    delete(keys.group(group)),
-                    *(delete(span) for span in self._of(group)),
-                    put(keys.floor, str(highest).encode()),
-                ],
-            )
-            answer = self._client.send(TXN, request, until)
-            if answer.told.succeeded:
-                return True
-            doubled |= answer.doubled
-        raise self._too_busy(group)
-
-    def _of(self, group: str) -> Sequence[Any]:
-        return self._keys.records(group), self._keys.named_all(group), self._keys.here_all(group)
-
     # ── reading ──
 
     def read(self, group: str, only: Collection[str] | None) -> Snapshot:
@@ -136,15 +80,16 @@ class Register:
             return self._read_few(group, only, until)
         seen = self.settled(group, until)
 
-        def wanted(record: Any) -> bool:
-            return record is not None and (only is None or record.member_id in only)
+        def wanted(records: Mapping[str, R | None]) -> tuple[R, ...]:
+            found = (record for record in records.values() if record is not None)
+            return tuple(record for record in found if only is None or record.member_id in only)
 
         return Snapshot(
             group=group,
             revision=seen.head.revision,
-            rows=tuple(filter(wanted, seen.rows.values())),
-            marks=tuple(filter(wanted, seen.marks.values())),
-            claims=tuple(filter(wanted, seen.claims.values())),
+            rows=wanted(seen.rows),
+            marks=wanted(seen.marks),
+            claims=wanted(seen.claims),
         )
 
     def _read_few(self, group: str, only: Collection[str], until: float) -> Snapshot:
@@ -161,15 +106,15 @@ class Register:
                 claims=tuple(claim for name in names for claim in seen.claims_of(name)),
             )
 
-        for _ in self._races(until):
+        for _ in races(until):
             found = self._looking(group, needs, until, look)
             if found is not None:
                 return found[1]
-        raise self._too_busy(group)
+        raise too_busy(self._client.address, group)
 
     def settled(self, group: str, until: float) -> Seen:
         """The whole group, in which nobody is up who is gone."""
-        for _ in self._races(until):
+        for _ in races(until):
             try:
                 seen = self._load(Seen(self._reading, self._keys, group), {WHOLE}, until)
             except Moved:
@@ -177,18 +122,23 @@ class Register:
             gone = seen.gone()
             if not gone:
                 return seen
-            ledger = Ledger(seen, group, self._base(seen), time.time(), unclocked=True)
+            ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
             rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
             for row in rows[:SETTLED]:
                 ledger.expire(row)
             for claim in [claim for claim in seen.claims.values() if claim.session in gone][:SETTLED]:
                 ledger.vacate(claim, "its session is gone")
-            self._write(seen, ledger, until)
-        raise self._too_busy(group)
+            try:
+                self._write(seen, ledger, until)
+            except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
+                raise StoreUnavailable(str(exc)) from exc
+        raise too_busy(self._client.address, group)
 
-    def _looking(self, group: str, needs: set[Need], until: float, look: Any) -> tuple[Seen, Any] | None:
-        """What a look at the group gives, with all loaded that it takes; `needs` grows by what it took. None if
-        the group has changed under it, or had to be settled: look again."""
+    def _looking(
+        self, group: str, needs: set[Need], until: float, look: Callable[[Seen], T]
+    ) -> tuple[Seen, T] | None:
+        """What a look at the group gives, with all loaded that it takes; `needs` grows by what it took.
+        None if the group has changed under it, or had to be settled: look again."""
         seen = Seen(self._reading, self._keys, group)
         wanted: Collection[Need] = needs
         while True:
@@ -214,12 +164,12 @@ class Register:
             if seen.head_at not in (0, head[0].mod_revision):
                 raise Moved
             seen.epoch = self._epochs.of(about, answer.header, until)
-            seen.about_at, seen.head_at = _at(about), head[0].mod_revision
-            seen.head = self._head(head)
+            seen.about_at, seen.head_at = at(about), head[0].mod_revision
+            seen.head = self.head(head)
             seen.take(part, (kv for kvs in found for kv in kvs))
         return seen
 
-    def _head(self, found: Any) -> Head:
+    def head(self, found: Any) -> Head:
         """Where it cannot be read, the revision that etcd gives is below all of ours; the epoch is above."""
         try:
             return decode(Head, found[0].value)
@@ -248,139 +198,43 @@ class Register:
 
         def look(seen: Seen) -> tuple[Ledger, list[Outcome]]:
             ledger, outcomes = apply_all(
-                seen, group, wishes, revision=self._base(seen), now=time.time(), unclocked=True
+                seen, group, wishes, revision=base(seen), now=time.time(), unclocked=True
             )
             for session in ledger.notices:
                 seen.alive(session)
             return ledger, outcomes
 
-        for _ in self._races(until):
+        for _ in races(until):
             found = self._looking(group, needs, until, look)
             if found is None:
                 continue
             seen, (ledger, outcomes) = found
-            if ledger.revision == self._base(seen) or self._write(seen, ledger, until):
+            if ledger.revision == base(seen) or self._write(seen, ledger, until):
                 return outcomes
-        raise self._too_busy(group)
-
-    @staticmethod
-    def _base(seen: Seen) -> Revision:
-        return max(seen.head.revision, seen.epoch << 32)
+        raise too_busy(self._client.address, group)
 
     def _write(self, seen: Seen, ledger: Ledger, until: float) -> bool:
         """Whether the changes have been written; if not, somebody else was first, or somebody is gone."""
-        keys, group, id_ = self._keys, seen.group, _new_id()
-        entered = {
-            row.session
-            for row in ledger.rows.values()
-            if row is not None and row.live and row.session and row.incarnation > self._base(seen)
-        }
-        told = keys.told(group, ledger.revision)
-        compare = [is_at(keys.group(group), seen.head_at), is_at(keys.about, seen.about_at)]
-        compare += [is_there(keys.life(session)) for session in sorted(entered)]
-        ops = [
-            put(keys.group(group), encode(Head(ledger.revision, id_))),
-            put(told, encode(Told(id_, ledger.entries))),
-            *self._changes(seen, ledger),
-            *self._presence(seen, entered),
-            *self._notices(seen, ledger),
-            *self._trimming(seen, ledger),
-        ]
+        written = Written(self._keys, seen, ledger, new_id())
         try:
-            answer = self._client.send(TXN, txn(compare, gathered(ops, len(compare)), [get(told)]), until)
+            answer = self._client.send(TXN, written.request(), until)
         except LeaseGone:
             return False
-        if answer.told.succeeded:
-            return True
-        found = answer.told.responses[0].response_range.kvs
-        return answer.doubled and bool(found) and self._is_ours(found[0].value, id_)
+        return bool(answer.told.succeeded) or (answer.doubled and written.is_there(answer.told.responses))
 
-    @staticmethod
-    def _is_ours(value: bytes, id_: str) -> bool:
-        """Whether the commit that got our revision is the one that we sent before, and heard no more of."""
-        try:
-            return decode(Told, value).id == id_
-        except ValueError:
-            return False
 
-    def _changes(self, seen: Seen, ledger: Ledger) -> Iterator[Op]:
-        keys, group = self._keys, seen.group
-        for key, row in ledger.rows.items():
-            old = seen.rows.get(key)
-            if old is not None and old.member_id != key and (row is None or row.member_id != old.member_id):
-                yield delete(keys.named(group, old.member_id, key))
-            if row is not None and row.member_id != key and (old is None or row.member_id != old.member_id):
-                yield put(keys.named(group, row.member_id, key))
-        changed: Any = (("row", ledger.rows), ("mark", ledger.marks), ("claim", ledger.claims))
-        for kind, records in changed:
-            for key, record in records.items():
-                span = keys.record(group, kind, key)
-                if record is not None:
-                    assert key_of(record) == key
-                    yield put(span, encode(record))
-                else:
-                    yield delete(span)
+def races(until: float) -> Iterator[int]:
+    """Tries, as long as there is time; who was not first lets the others go."""
+    for turn in range(RACES):
+        if turn:
+            native.threading().Event().wait(random.uniform(0, PAUSE * min(turn, 5)))
+            if time.monotonic() >= until:
+                return
+        yield turn
 
-    def _presence(self, seen: Seen, entered: Collection[str]) -> Iterator[Op]:
-        for session in entered:
-            life = seen.lives[session]
-            if life is not None and session not in seen.here:
-                yield put(self._keys.here(seen.group, session), b"", life.lease)
-                yield put(self._keys.room(session, seen.group), b"", life.lease)
 
-    def _notices(self, seen: Seen, ledger: Ledger) -> Iterator[Op]:
-        """To be written is all that it takes: etcd counts how often a key has been. It must not bring back one
-        that is gone meanwhile."""
-        for session in ledger.notices:
-            life = seen.lives[session]
-            if life is not None:
-                span = self._keys.life(session)
-                yield when([is_there(span)], [put(span, life.value, life.lease)])
-
-    def _trimming(self, seen: Seen, ledger: Ledger) -> Iterator[Op]:
-        """Now and then. A commit has as many revisions as lines of history, or more."""
-        now, before = ledger.revision, seen.head.revision
-        if now >> 8 != before >> 8 and now & 0xFFFFFFFF > HISTORY:
-            yield delete(self._keys.told_before(seen.group, now - HISTORY))
-
-    # ── history ──
-
-    def history(self, group: str | None, member_id: str | None, limit: int) -> list[Entry]:
-        span = self._keys.told_all if group is None else self._keys.told_of(group)
-        request = rpc.RangeRequest(
-            key=span.key,
-            range_end=span.end,
-            sort_order=rpc.RangeRequest.DESCEND,
-            sort_target=rpc.RangeRequest.CREATE,
-            limit=0 if member_id is not None else max(1, limit),
-        )
-        found: list[Entry] = []
-        for kv in self._client.ask(RANGE, request).kvs:
-            try:
-                entries = decode(Told, kv.value).entries
-            except ValueError as exc:
-                self._reading.complain(kv.key, str(exc))
-                continue
-            found += [entry for entry in reversed(entries) if member_id in (None, entry.member_id)]
-            if len(found) >= min(limit, HISTORY):
-                break
-        return found[: min(limit, HISTORY)][::-1]
-
-    # ── who is first ──
-
-    def _races(self, until: float) -> Iterator[int]:
-        """Tries, as long as there is time; who was not first lets the others go."""
-        for turn in range(RACES):
-            if turn:
-                native.threading().Event().wait(random.uniform(0, PAUSE * min(turn, 5)))
-                if time.monotonic() >= until:
-                    return
-            yield turn
-
-    def _too_busy(self, group: str) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"{self._client.address}: others have committed to {group!r} all the time; worth trying again"
-        )
+def too_busy(address: str, group: str) -> StoreUnavailable:
+    return StoreUnavailable(f"{address}: others have committed to {group!r} all the time; worth trying again")
 
 
 def _parts(wishes: Sequence[Wish]) -> Iterator[Sequence[Wish]]:
@@ -398,16 +252,5 @@ def _parts(wishes: Sequence[Wish]) -> Iterator[Sequence[Wish]]:
         yield part
 
 
-def _new_id() -> str:
+def new_id() -> str:
     return uuid.uuid4().hex
-
-
-def _at(found: Any) -> int:
-    return int(found[0].mod_revision) if found else 0
-
-
-def _number(found: Any) -> int:
-    try:
-        return int(found[0].value) if found else 0
-    except ValueError:
-        return 0

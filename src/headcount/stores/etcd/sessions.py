@@ -8,12 +8,13 @@ Why a beat is trusted
 
 A keepalive by itself proves nothing. A leader that was paused, or cut off, answers it in good faith while the
 others have elected another, who knows nothing of it (etcd before 3.4.25 does not ask the others: its #15247).
-The read does prove something: it is answered only after a majority has said that the leader of some term still
-leads. And since the keepalive's answer bears the term that its server had reached *before* it was carried out,
-one and the same term in both means that no other leader was elected between: so who kept the lease alive was
-the leader, and its successors know of the lease, to which each gives its whole ttl anew when it begins. In the
-other order, first the read and then the keepalive, nobody would have vouched for the latter; and a notice that
-came between the two would go unread, though trust is extended. If the terms differ, both are asked again.
+The read does prove something: it is answered only after a majority has said that the leader of some term
+still leads. And since the keepalive's answer bears the term that its server had reached *before* it was
+carried out, one and the same term in both means that no other leader was elected between: so who kept the
+lease alive was the leader, and its successors know of the lease, to which each gives its whole ttl anew
+when it begins. In the other order, first the read and then the keepalive, nobody would have vouched for the
+latter; and a notice that came between the two would go unread, though trust is extended. If the terms
+differ, both are asked again.
 
 The lease ends no sooner than its ttl after it was kept alive, which was after the beat was asked: from then
 on the caller counts.

@@ -35,6 +35,7 @@ from headcount.stores.etcd import rpc_pb2 as rpc
 from headcount.stores.etcd.client import STATUS, Client
 from headcount.stores.etcd.doorbell import EtcdDoorbell
 from headcount.stores.etcd.epochs import Epochs
+from headcount.stores.etcd.groups import Groups
 from headcount.stores.etcd.keys import Keys, escape
 from headcount.stores.etcd.probe import explain, trusted
 from headcount.stores.etcd.records import Reading
@@ -115,6 +116,7 @@ class EtcdStore(Together):
         self._reading = Reading(self.address)
         self._epochs = Epochs(self._client, keys)
         self._register = Register(self._client, keys, self._reading, self._epochs)
+        self._groups = Groups(self._client, keys, self._reading, self._epochs, self._register)
         self._sessions = Sessions(self._client, keys)
 
     @classmethod
@@ -164,13 +166,13 @@ class EtcdStore(Together):
     # ── groups ──
 
     def create_group(self, group: str) -> bool:
-        return self._register.create_group(group)
+        return self._groups.create(group)
 
     def delete_group(self, group: str) -> bool:
-        return self._register.delete_group(group)
+        return self._groups.delete(group)
 
     def groups(self) -> list[str]:
-        return self._register.groups()
+        return self._groups.names()
 
     # ── sessions ──
 
@@ -209,7 +211,7 @@ class EtcdStore(Together):
     def history(
         self, group: str | None = None, *, member_id: str | None = None, limit: int = 100
     ) -> list[Entry]:
-        return self._register.history(group, member_id, limit)
+        return self._groups.history(group, member_id, limit)
 
 
 def _check(
