@@ -1,4 +1,4 @@
-"""etcd: a beat is believed only if the lease was kept alive by somebody who led, and is still known to lead."""
+"""etcd: a beat is believed only if who kept the lease alive led, and is still known to lead."""
 
 from __future__ import annotations
 

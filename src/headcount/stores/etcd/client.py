@@ -10,17 +10,19 @@ any native thread, also where a program has replaced `threading` by something el
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
-
-import grpc
 
 from headcount import native
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Seconds
 from headcount.stores.etcd import rpc_pb2 as rpc
 from headcount.stores.etcd.errors import Elsewhere, NotLoggedIn, translate
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it talks of each fork on stderr
+grpc = native.library("grpc")
 
 TRY = 1.0
 """Seconds that one server has for its answer: a request in flight at the leader's death sits until its own

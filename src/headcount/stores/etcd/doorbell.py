@@ -11,13 +11,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import grpc
-
 from headcount import native
 from headcount.errors import HeadcountError, StoreUnavailable
 from headcount.model import Ring, Seconds
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.client import RANGE, Client
+from headcount.stores.etcd.client import RANGE, Client, grpc
 from headcount.stores.etcd.errors import translate
 from headcount.stores.etcd.keys import Keys
 

@@ -32,7 +32,7 @@ from headcount.model import (
 )
 from headcount.stores.base import Together
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.client import STATUS, Client
+from headcount.stores.etcd.client import STATUS, Client, grpc
 from headcount.stores.etcd.doorbell import EtcdDoorbell
 from headcount.stores.etcd.epochs import Epochs
 from headcount.stores.etcd.groups import Groups
@@ -158,8 +158,6 @@ class EtcdStore(Together):
         return self._url.user or "", password(self._url, self._password_file) or ""
 
     def _credentials(self) -> Any:
-        import grpc
-
         ca, cert, key = (None if name is None else _content(name) for name in self._files)
         return grpc.ssl_channel_credentials(ca or trusted(), key, cert)
 
