@@ -130,11 +130,8 @@ class Etcd(Server):
             user = ROOT
         if password is None and self.authentication:
             password = PASSWORD
-        who = (
-            ""
-            if user is None
-            else quote(user, safe="") + (f":{quote(password, safe='')}@" if password else "@")
-        )
+        who = "" if user is None else quote(user, safe="")
+        who += f":{quote(password, safe='')}" if password else ""
         where = ",".join(f"{HOST}:{one.port}" for one in servers or self.cluster)
         if self.certificate is not None:
             options = {"ca": str(self.certificate), **options}

@@ -41,6 +41,12 @@ class Epochs:
 
     def make(self, until: float) -> None:
         """What opening the store does: see that there is an `about`, which we can work with."""
+        try:
+            self._make(until)
+        except AccessDenied as exc:
+            raise AccessDenied(f"{exc}. It takes reading and writing below {self._keys.root}") from exc
+
+    def _make(self, until: float) -> None:
         answer = self._client.ask(READ, read([get(self._keys.about), _any_of(self._keys)]), until)
         (found, others) = (response.response_range for response in answer.responses)
         if found.kvs:
@@ -51,10 +57,7 @@ class Epochs:
                 f"{self._client.address}: below {self._keys.root} there are keys of something else, such as "
                 f"{others.kvs[0].key.decode(errors='replace')!r}: choose another path in the URL"
             )
-        try:
-            self._begin(until, anew=False)
-        except AccessDenied as exc:
-            raise AccessDenied(f"{exc}. It takes reading and writing below {self._keys.root}") from exc
+        self._begin(until, anew=False)
 
     def begin(self) -> int:
         """A new history, whatever the old one was."""

@@ -73,8 +73,10 @@ def translate(exc: Any, address: str) -> HeadcountError:
                 f"{address} is full ({text}): compact and defragment it, and then disarm the alarm with "
                 "`etcdctl alarm disarm`"
             )
-        case "INVALID_ARGUMENT" if says("request is too large"):
-            return too_large(address, text)
+        case "INVALID_ARGUMENT" | "RESOURCE_EXHAUSTED" if says("request is too large", "larger than max"):
+            return CapabilitiesTooLarge(
+                f"{address}: {text}. A commit takes as much as etcd's --max-request-bytes: 1.5 MB by default"
+            )
         case "INVALID_ARGUMENT" if says("too many operations"):
             return CapabilitiesTooLarge(
                 f"{address}: {text}. Its --max-txn-ops is below etcd's default, which is 128: raise it"
@@ -82,9 +84,3 @@ def translate(exc: Any, address: str) -> HeadcountError:
         case "UNIMPLEMENTED":
             return NotPromised(f"{address} does not speak version 3 of etcd's API: {text}")
     return Elsewhere(f"{address}: {text or 'no answer'} ({code.lower().replace('_', ' ')})")
-
-
-def too_large(address: str, text: str) -> CapabilitiesTooLarge:
-    return CapabilitiesTooLarge(
-        f"{address}: {text}. One commit takes as much as etcd's --max-request-bytes, 1.5 MB by default"
-    )
