@@ -273,6 +273,8 @@ def test_keys_that_are_removed_by_hand(etcd_server, opened) -> None:
     assert server.delete(f"{root}about") == 1
     with refused(StoreUnavailable, "has lost the key"):
         store.create_group("other")
+    assert opened(server.url(prefix)).groups() == ["web"]
+    assert store.create_group("other")
     server.delete_all(prefix)
 
 

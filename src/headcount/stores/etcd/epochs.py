@@ -11,7 +11,7 @@ from typing import Any
 
 from headcount.errors import AccessDenied, ConfigError, SchemaMismatch, StoreUnavailable
 from headcount.stores.etcd.client import READ, TXN, Client
-from headcount.stores.etcd.keys import Keys
+from headcount.stores.etcd.keys import KINDS, Keys
 from headcount.stores.etcd.ops import get, is_at, put, read, txn
 from headcount.stores.etcd.records import FORMAT, About, decode, encode
 
@@ -31,8 +31,8 @@ class Epochs:
         about = self._readable(found)
         if about is None:
             raise StoreUnavailable(
-                f"{self._client.address} has lost the key {self._keys.about.key.decode()!r}: it is made anew "
-                "when the store is opened"
+                f"{self._client.address} has lost the key {self._keys.about.key.decode()!r}: whoever opens the "
+                "store next makes it anew, with a new epoch"
             )
         if about.history != f"{header.cluster_id:x}" or about.epoch < self._newest:
             about = self._begin(until, anew=False)
@@ -52,7 +52,7 @@ class Epochs:
         if found.kvs:
             self.of(found.kvs, answer.header, until)
             return
-        if others.kvs:
+        if others.kvs and self._keys.parts(others.kvs[0].key)[0] not in KINDS:
             raise ConfigError(
                 f"{self._client.address}: below {self._keys.root} there are keys of something else, such as "
                 f"{others.kvs[0].key.decode(errors='replace')!r}: choose another path in the URL"

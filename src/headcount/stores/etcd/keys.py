@@ -21,6 +21,9 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
+KINDS = frozenset("floor group here life named record rooms told".split())
+"""What there may be below a root besides `about`."""
+
 _UNSAFE = re.compile("[%/\x00-\x1f\x7f]")
 
 
