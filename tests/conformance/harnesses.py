@@ -183,7 +183,7 @@ class EtcdSessions(Harness):
     def __init__(self, server: Etcd) -> None:
         super().__init__()
         self.server = server
-        self.prefix = server.fresh_prefix()
+        self.prefix = server.fresh_database()
 
     def connect(self) -> Store:
         return make(self.server.url(self.prefix), options={"timeout": self.patience})
@@ -209,4 +209,4 @@ class EtcdSessions(Harness):
     def close(self) -> None:
         self.mend()
         super().close()
-        self.server.delete_all(self.prefix)
+        self.server.drop_database(self.prefix)

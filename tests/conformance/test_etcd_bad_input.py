@@ -191,43 +191,43 @@ def test_nobody_is_there(opened) -> None:
 def test_a_prefix_of_something_else(etcd_server, opened) -> None:
     """Who uses what is there already, is told before anything is written among it."""
     server: Etcd = etcd_server
-    prefix = server.fresh_prefix()
+    prefix = server.fresh_database()
     server.put(f"{the_root(prefix)}pods/web", "theirs")
     with refused(ConfigError, "something else", "pods/web"):
         opened(server.url(prefix))
     assert list(server.keys(f"/{prefix}/")) == [f"{the_root(prefix)}pods/web"]
-    server.delete_all(prefix)
+    server.drop_database(prefix)
 
 
 def test_an_about_that_is_none(etcd_server, opened) -> None:
     server: Etcd = etcd_server
-    prefix = server.fresh_prefix()
+    prefix = server.fresh_database()
     server.put(f"{the_root(prefix)}about", "theirs")
     with refused(SchemaMismatch, "not Headcount's", "another path"):
         opened(server.url(prefix))
     server.put(f"{the_root(prefix)}about", '{"format": 2, "history": "x", "epoch": 1}')
     with refused(SchemaMismatch, "format 2", "format 1"):
         opened(server.url(prefix))
-    server.delete_all(prefix)
+    server.drop_database(prefix)
 
 
 def test_namespaces_and_prefixes_do_not_see_each_other(etcd_server, opened) -> None:
     """However alike they are, and however odd."""
     server: Etcd = etcd_server
-    prefix = server.fresh_prefix()
+    prefix = server.fresh_database()
     places = [(prefix, "default"), (prefix, "other"), (prefix, "a/b"), (f"{prefix}x", "default")]
     places += [(f"{prefix}/ö %2F'\"*", "default"), (f"{prefix}/default", "a")]
     stores = [opened(server.url(path), namespace) for path, namespace in places]
     for n, store in enumerate(stores):
         store.create_group(f"group {n}")
     assert [store.groups() for store in stores] == [[f"group {n}"] for n in range(len(stores))]
-    server.delete_all(prefix)
-    server.delete_all(f"{prefix}x")
+    server.drop_database(prefix)
+    server.drop_database(f"{prefix}x")
 
 
 def test_what_cannot_be_read_is_left_out_and_told_once(etcd_server, opened) -> None:
     server: Etcd = etcd_server
-    prefix = server.fresh_prefix()
+    prefix = server.fresh_database()
     store = opened(server.url(prefix))
     told: list[str] = []
     store.on_corrupt = told.append
@@ -246,14 +246,14 @@ def test_what_cannot_be_read_is_left_out_and_told_once(etcd_server, opened) -> N
     done = store.commit("web", [entering("bob", session(store, "bob"))], by="bob")
     assert isinstance(done, Committed)
     assert len(store.read("web").rows) == 2
-    server.delete_all(prefix)
+    server.drop_database(prefix)
 
 
 def test_keys_that_are_removed_by_hand(etcd_server, opened) -> None:
     """A row is gone; a presence is a death; a session is lost; a group is none any more, and nothing of
     it comes back with the next of its name."""
     server: Etcd = etcd_server
-    prefix = server.fresh_prefix()
+    prefix = server.fresh_database()
     store, root = opened(server.url(prefix)), the_root(prefix)
     store.create_group("web")
     for name in ("ann", "bob", "cid"):
@@ -275,13 +275,13 @@ def test_keys_that_are_removed_by_hand(etcd_server, opened) -> None:
         store.create_group("other")
     assert opened(server.url(prefix)).groups() == ["web"]
     assert store.create_group("other")
-    server.delete_all(prefix)
+    server.drop_database(prefix)
 
 
 def test_the_head_that_is_gone_takes_no_token_with_it(etcd_server, opened) -> None:
     """Where heads were removed by hand, an operator begins a new epoch: every later token is above."""
     server: Etcd = etcd_server
-    prefix = server.fresh_prefix()
+    prefix = server.fresh_database()
     store = opened(server.url(prefix))
     store.create_group("web")
     store.commit("web", [entering("ann", session(store, "ann"))], by="ann")
@@ -291,13 +291,13 @@ def test_the_head_that_is_gone_takes_no_token_with_it(etcd_server, opened) -> No
     assert epoch > revision >> 32
     store.create_group("web")
     assert store.read("web").revision > epoch << 32
-    server.delete_all(prefix)
+    server.drop_database(prefix)
 
 
 def test_a_server_too_old(etcd_server, opened, monkeypatch) -> None:
     monkeypatch.setattr(etcd, "OLDEST", (99, 0))
     with refused(NotPromised, "etcd 3."):
-        opened(etcd_server.url(etcd_server.fresh_prefix()))
+        opened(etcd_server.url(etcd_server.fresh_database()))
 
 
 # ── how much ──
@@ -306,7 +306,7 @@ def test_a_server_too_old(etcd_server, opened, monkeypatch) -> None:
 def test_a_crowd_with_large_capabilities(etcd_server, opened) -> None:
     """Together they are more than one request may be; they go in several."""
     server: Etcd = etcd_server
-    prefix = server.fresh_prefix()
+    prefix = server.fresh_database()
     store = opened(server.url(prefix))
     store.create_group("web")
     large = b"x" * etcd.PROMISES.max_capabilities
@@ -317,13 +317,13 @@ def test_a_crowd_with_large_capabilities(etcd_server, opened) -> None:
     outcomes = store.commit_together("web", wishes)
     assert all(isinstance(outcome, Committed) for outcome in outcomes)
     assert len(store.read("web").rows) == 25
-    server.delete_all(prefix)
+    server.drop_database(prefix)
 
 
 def test_two_hundred_at_once(etcd_server, opened) -> None:
     """More than etcd takes in one transaction."""
     server: Etcd = etcd_server
-    prefix = server.fresh_prefix()
+    prefix = server.fresh_database()
     store = opened(server.url(prefix))
     store.create_group("web")
     names = [f"m{n}" for n in range(200)]
@@ -334,12 +334,12 @@ def test_two_hundred_at_once(etcd_server, opened) -> None:
     for name in names:
         store.close_session(name)
     assert {row.state.value for row in store.read("web").rows} == {"down"}
-    server.delete_all(prefix)
+    server.drop_database(prefix)
 
 
 def test_more_than_a_request_may_be(etcd_server, opened) -> None:
     server: Etcd = etcd_server
-    prefix = server.fresh_prefix()
+    prefix = server.fresh_database()
     store = opened(server.url(prefix))
     store.create_group("web")
     name = session(store, "ann")
@@ -348,7 +348,7 @@ def test_more_than_a_request_may_be(etcd_server, opened) -> None:
     with refused(CapabilitiesTooLarge, "at once"):
         store.commit("web", [Remark(member_id=f"m{n}", seen=0, disabled="") for n in range(5000)])
     assert store.read("web").rows == ()
-    server.delete_all(prefix)
+    server.drop_database(prefix)
 
 
 def test_a_server_that_is_full(own_etcd, opened) -> None:
@@ -402,7 +402,7 @@ def test_no_majority_and_then_one_again(own_etcd_cluster, opened) -> None:
 def test_what_was_compacted_is_read_again(etcd_server, opened) -> None:
     """A watch that a compaction has overtaken says that anything may have changed."""
     server: Etcd = etcd_server
-    store = opened(server.url(server.fresh_prefix()))
+    store = opened(server.url(server.fresh_database()))
     store.create_group("web")
     bell = store.doorbell()
     server.compact()

@@ -128,7 +128,7 @@ def test_a_beat_finds_another_server(own_etcd_cluster, opened) -> None:
 def test_who_is_not_beaten_is_ended_though_others_keep_its_lease(etcd_server, opened) -> None:
     """The sessions of a process share a lease. A heart that stops beating one of them must be able to lose
     it."""
-    store = opened(etcd_server.url(etcd_server.fresh_prefix()))
+    store = opened(etcd_server.url(etcd_server.fresh_database()))
     store.create_group("web")
     for name in ("ann", "bob"):
         store.open_session(session(name, "one process", ttl=2.0))
@@ -146,7 +146,7 @@ def test_who_is_not_beaten_is_ended_though_others_keep_its_lease(etcd_server, op
 
 def test_many_sessions_of_a_process_are_one_lease(etcd_server, opened) -> None:
     """They go in one keepalive; the lease goes with the last of them."""
-    store = opened(etcd_server.url(etcd_server.fresh_prefix()))
+    store = opened(etcd_server.url(etcd_server.fresh_database()))
     names = [f"s{n}" for n in range(300)]
     store.open_sessions([session(name, "p") for name in names])
     lease = lease_of(store, "s0")
@@ -161,7 +161,7 @@ def test_many_sessions_of_a_process_are_one_lease(etcd_server, opened) -> None:
 
 def test_a_lease_that_is_over_makes_room_for_another(etcd_server, opened) -> None:
     """Revoked from outside: its sessions are lost, and whoever comes back gets a new one."""
-    store = opened(etcd_server.url(etcd_server.fresh_prefix()))
+    store = opened(etcd_server.url(etcd_server.fresh_database()))
     store.open_session(session("ann", "p"))
     lease = lease_of(store, "ann")
     etcd_server.call("kv/lease/revoke", {"ID": lease})

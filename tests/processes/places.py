@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 SERVERS = tuple(kind for kind in ("postgresql", "mysql") if kind in BUILT_IN)
 STORES = ("sqlite", *SERVERS)
+EXPIRING = tuple(kind for kind in ("etcd",) if kind in BUILT_IN)
+"""Those that expire sessions by themselves: there is no clock to look at, and no guard."""
 
-PROGRAMS = {"postgresql": "postgresql", "mysql": "mariadb"}
+PROGRAMS = {"postgresql": "postgresql", "mysql": "mariadb", "etcd": "etcd"}
 """Which server the tests have for a store; its fixtures are called `NAME_server` and `own_NAME`."""
 
 
@@ -55,6 +57,9 @@ def connections(server: Any, database: str) -> list[int]:
 
 on_every_store = pytest.mark.parametrize("town", STORES, indirect=True)
 """A story about the town that the fixture `town` builds, told on each kind of store."""
+
+on_any_store = pytest.mark.parametrize("town", [*STORES, *EXPIRING], indirect=True)
+"""The same for what has nothing to do with ticks."""
 
 on_shared_servers = pytest.mark.parametrize("town", SERVERS, indirect=True)
 """The same for what only a server can show, without harm to it."""

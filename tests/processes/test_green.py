@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.processes.places import on_every_store
+from tests.processes.places import on_any_store
 from tests.processes.town import Town
 
 TTL = 3.0  # the hearts of a busy process wait for the interpreter's lock, and on a full machine for a core
@@ -10,7 +10,7 @@ TTL = 3.0  # the hearts of a busy process wait for the interpreter's lock, and o
 SOON = 20.0
 
 
-@on_every_store
+@on_any_store
 def test_a_busy_green_thread_costs_nobody_the_membership(town: Town) -> None:
     """Everything is patched, and one green thread computes for two ttls without letting another run. The
     member is the same life afterwards, and the others never saw it go."""

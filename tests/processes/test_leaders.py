@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 from tests.processes import sink
-from tests.processes.places import on_every_store
+from tests.processes.places import on_any_store
 from tests.processes.town import TTL, Town, down_within, faults_of_trust, leader, trust, until
 
 SOON = 10.0
 
 
-@on_every_store
+@on_any_store
 def test_never_two_trusted_leaders_while_leaders_are_stopped(town: Town) -> None:
     """Whoever leads is stopped until it is down, or only nearly so, over and over. Each process tells when it
     was trusted, by the one clock of this machine; no two of these times overlap, and tokens only grow."""
@@ -46,7 +46,7 @@ def test_never_two_trusted_leaders_while_leaders_are_stopped(town: Town) -> None
     assert len(seen) >= 3, f"leadership changed hands too seldom to show anything: {seen}"
 
 
-@on_every_store
+@on_any_store
 def test_a_killed_leader_is_followed_in_time(town: Town) -> None:
     people = town.members("ann", "ben", "cid", "dora", lead=True)
     until(lambda: any(p.said("trusted") for p in people), lambda: trust(people), SOON)
@@ -67,7 +67,7 @@ def test_a_killed_leader_is_followed_in_time(town: Town) -> None:
     assert list(faults_of_trust(trust(people))) == []
 
 
-@on_every_store
+@on_any_store
 def test_what_a_leader_does_under_an_old_token_is_refused(town: Town, tmp_path: Path) -> None:
     """It asks whether it is trusted, is told yes, stands still, and then writes. Nothing that it could ask
     would help; what helps is that the token goes along with the write."""

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.processes.places import on_every_store
+from tests.processes.places import on_any_store, on_every_store
 from tests.processes.town import TTL, Process, Town, down_within, faults_of_trust, trust, until
 
 SOON = 10.0
@@ -66,7 +66,7 @@ def test_the_clock_goes_on_when_its_standbys_are_killed_too(town: Town) -> None:
         assert_all_hear(rest, since, dead.name, "down", killed, down_within(ticker=True, standbys=True))
 
 
-@on_every_store
+@on_any_store
 def test_a_stopped_member_is_down_and_comes_back_by_itself(town: Town) -> None:
     """SIGSTOP is a machine that hangs, a debugger, a full disk. It is told that it was lost, and that it is
     back; to the others it is a new life."""
@@ -101,7 +101,7 @@ def test_a_process_started_anew_is_a_member_at_once(town: Town) -> None:
     assert town.states() == {"ann": "up", "ben": "up"}
 
 
-@on_every_store
+@on_any_store
 def test_the_predecessor_that_still_runs_is_superseded(town: Town) -> None:
     ann, _ben = town.members("ann", "ben")
     since = ann.heard
@@ -155,7 +155,7 @@ def test_a_shared_member_is_up_while_any_process_of_it_is(town: Town) -> None:
     assert len(ben.said("change", since, kind="down", member="ann")) == 1
 
 
-@on_every_store
+@on_any_store
 def test_a_process_that_ends_properly_has_left_within_a_second(town: Town) -> None:
     people = town.members("ann", "ben", "cid")
     ann, *rest = people

@@ -19,6 +19,7 @@ from headcount import stores
 from headcount.model import Snapshot
 from headcount.stores.base import TickingStore
 from tests.processes.member import now
+from tests.processes.places import EXPIRING
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,11 +154,16 @@ class Town:
 
     def __init__(self, url: str, *, interval: float = INTERVAL) -> None:
         self.url = url
-        self.store = stores.make(self.url, options={"interval": interval})
-        assert isinstance(self.store, TickingStore)
-        self.ticking: TickingStore = self.store
+        ticks = url.partition(":")[0] not in EXPIRING
+        self.store = stores.make(self.url, options={"interval": interval} if ticks else {})
         self.store.open()
         self.processes: list[Process] = []
+
+    @property
+    def ticking(self) -> TickingStore:
+        """The store, if it has ticks."""
+        assert isinstance(self.store, TickingStore)
+        return self.store
 
     @property
     def path(self) -> Path:

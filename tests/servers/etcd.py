@@ -138,8 +138,13 @@ class Etcd(Server):
         query = f"?{urlencode(options, quote_via=quote)}" if options else ""
         return f"etcd://{who}{'@' if who else ''}{where}{'/' + quote(prefix) if prefix else ''}{query}"
 
-    def fresh_prefix(self) -> str:
+    def fresh_database(self) -> str:
+        """A prefix that nobody else has: what a database is elsewhere."""
         return fresh_name()
+
+    def drop_database(self, prefix: str) -> None:
+        """All that a store has at this prefix."""
+        self.delete(f"/{prefix}/", f"/{prefix}0")
 
     def call(self, what: str, fields: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         """One call of its JSON gateway, as administrator; bytes are put as it wants them."""
@@ -175,10 +180,6 @@ class Etcd(Server):
         return int(
             self.call("kv/deleterange", key=key.encode(), range_end=range_end.encode()).get("deleted", 0)
         )
-
-    def delete_all(self, prefix: str) -> None:
-        """What a store at this prefix has."""
-        self.delete(f"/{prefix}/", f"/{prefix}0")
 
     def keys(self, prefix: str) -> dict[str, str]:
         """All keys that begin so, with what is in them."""

@@ -31,8 +31,8 @@ class Epochs:
         about = self._readable(found)
         if about is None:
             raise StoreUnavailable(
-                f"{self._client.address} has lost the key {self._keys.about.key.decode()!r}: whoever opens the "
-                "store next makes it anew, with a new epoch"
+                f"{self._client.address} has lost the key {self._keys.about.key.decode()!r}: whoever opens "
+                "the store next makes it anew, with a new epoch"
             )
         if about.history != f"{header.cluster_id:x}" or about.epoch < self._newest:
             about = self._begin(until, anew=False)
