@@ -40,7 +40,7 @@ from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
 from headcount.stores.etcd.ops import MOST, at, read
 from headcount.stores.etcd.records import Head, Reading, decode
-from headcount.stores.etcd.seen import FEW, WHOLE, Missing, Need, Seen, Unsettled, guess
+from headcount.stores.etcd.seen import FEW, WHOLE, Missing, Need, Seen, Unsettled, guess, portions
 from headcount.stores.etcd.written import Written, base
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Register:
 
     def read(self, group: str, only: Collection[str] | None) -> Snapshot:
         until = self._client.until()
-        if only is not None and len(only) <= FEW // 2:
+        if only is not None and len(only) <= FEW // 5:
             return self._read_few(group, only, until)
         seen = self.settled(group, until)
 
@@ -155,8 +155,7 @@ class Register:
                 return None
 
     def _load(self, seen: Seen, needs: Collection[Need], until: float) -> Seen:
-        names = list(needs)
-        for part in [names[n : n + MOST // 3] for n in range(0, len(names), MOST // 3)] or [[]]:
+        for part in portions(needs, MOST):
             answer = self._client.ask(READ, read(seen.ops(part)), until)
             about, head, *found = (response.response_range.kvs for response in answer.responses)
             if not head:

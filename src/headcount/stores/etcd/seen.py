@@ -30,8 +30,11 @@ from headcount.stores.etcd.keys import Keys
 from headcount.stores.etcd.ops import Op, get
 from headcount.stores.etcd.records import Head, Reading
 
-FEW = 40
+FEW = 250
 """Needs up to which each is asked for by itself; beyond that the whole group costs less."""
+
+COSTS = {"member": 2, "whole": 2}
+"""Reads that a need takes, where it is not one."""
 
 
 class Need(NamedTuple):
@@ -219,11 +222,25 @@ def guess(wishes: Iterable[Wish]) -> set[Need]:
                     needs.add(WHOLE)
                 case Unchanged(key=key) | Stands(key=key):
                     needs.add(Need("row", key))
-        if wish.by and wish.writes:
+        if wish.by and any(not isinstance(write, Enter) or write.seen for write in wish.writes):
             needs |= {Need("session", wish.by), Need("here", wish.by)}
     if WHOLE in needs or len(needs) > FEW:
         return {WHOLE, *(need for need in needs if need.kind == "session")}
-    return needs
+    return {need for need in needs if need.kind != "row" or Need("member", need.name) not in needs}
+
+
+def portions(needs: Iterable[Need], most: int) -> list[list[Need]]:
+    """The needs, in parts that take at most so many reads each."""
+    parts: list[list[Need]] = [[]]
+    reads = 0
+    for need in needs:
+        cost = COSTS.get(need.kind, 1)
+        if reads + cost > most:
+            parts.append([])
+            reads = 0
+        parts[-1].append(need)
+        reads += cost
+    return parts
 
 
 def _of_write(write: Any) -> set[Need]:
