@@ -278,19 +278,24 @@ def test_keys_that_are_removed_by_hand(etcd_server, opened) -> None:
     server.drop_database(prefix)
 
 
-def test_the_head_that_is_gone_takes_no_token_with_it(etcd_server, opened) -> None:
-    """Where heads were removed by hand, an operator begins a new epoch: every later token is above."""
+def test_a_head_that_is_removed_takes_no_token_with_it(etcd_server, opened) -> None:
+    """The next group of its name begins above what the history knows; and a new epoch, above everything."""
     server: Etcd = etcd_server
     prefix = server.fresh_database()
     store = opened(server.url(prefix))
     store.create_group("web")
-    store.commit("web", [entering("ann", session(store, "ann"))], by="ann")
-    revision = store.read("web").revision
+    for name in ("ann", "bob"):
+        store.commit("web", [entering(name, session(store, name))], by=name)
+    seen = [store.read("web").revision]
     server.delete(f"{the_root(prefix)}group/web")
-    epoch = store.new_epoch()
-    assert epoch > revision >> 32
     store.create_group("web")
-    assert store.read("web").revision > epoch << 32
+    seen.append(store.read("web").revision)
+    assert store.read("web", seen[0]).rows == ()
+    epoch = store.new_epoch()
+    store.create_group("other")
+    seen.append(store.read("other").revision)
+    assert seen == sorted(set(seen))
+    assert epoch == seen[-1] >> 32 > seen[1] >> 32
     server.drop_database(prefix)
 
 

@@ -39,17 +39,22 @@ class Groups:
     def create(self, group: str) -> bool:
         until, keys, id_ = self._client.until(), self._keys, new_id()
         for _ in races(until):
-            ops = [get(keys.about), get(keys.group(group)), get(keys.floor)]
+            ops = [get(keys.about), get(keys.group(group)), get(keys.floor), self._last_told(group)]
             answer = self._client.ask(READ, read(ops), until)
-            about, head, floor = (response.response_range.kvs for response in answer.responses)
+            about, head, floor, last = (response.response_range.kvs for response in answer.responses)
             if head:
                 return self._register.head(head).id == id_
             epoch = self._epochs.of(about, answer.header, until)
-            begin = Head(max(_number(floor), epoch << 32) + 1, id_)
+            begin = Head(max(_number(floor), self._revision(last), epoch << 32) + 1, id_)
+            told = keys.told(group, begin.revision)
             request = txn(
                 [is_at(keys.about, at(about)), is_at(keys.group(group), 0), is_at(keys.floor, at(floor))],
                 # Whoever has removed the head by hand has left the rest.
-                [*(delete(span) for span in self._of(group)), put(keys.group(group), encode(begin))],
+                [
+                    *(delete(span) for span in self._of(group)),
+                    put(keys.group(group), encode(begin)),
+                    put(told, encode(Told(id_, [], begins=True))),
+                ],
             )
             if self._client.ask(TXN, request, until).succeeded:
                 return True
@@ -80,6 +85,13 @@ class Groups:
                 return True
             doubled |= answer.doubled
         raise too_busy(self._client.address, group)
+
+    def _last_told(self, group: str) -> Any:
+        span, order = self._keys.told_of(group), rpc.RangeRequest.DESCEND
+        return get(span, sort_order=order, sort_target=rpc.RangeRequest.KEY, limit=1, keys_only=True)
+
+    def _revision(self, found: Any) -> int:
+        return int(self._keys.parts(found[0].key)[-1]) if found else 0
 
     def _of(self, group: str) -> Sequence[Any]:
         return self._keys.records(group), self._keys.named_all(group), self._keys.here_all(group)

@@ -95,6 +95,9 @@ class Keys:
     def told_of(self, group: str) -> Span:
         return self._under("told", group)
 
+    def told_from(self, group: str, revision: int) -> Span:
+        return Span(self.told(group, revision).key, self.told_of(group).end)
+
     def told_before(self, group: str, revision: int) -> Span:
         return Span(self.told_of(group).key, self.told(group, revision).key)
 

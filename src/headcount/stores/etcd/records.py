@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from headcount.model import Claim, Entry, Mark, Revision, Row
+from headcount.model import Claim, Entry, Mark, RecordKind, Revision, Row
 from headcount.stores.base import log_corrupt
 
 R = TypeVar("R")
@@ -29,17 +29,21 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The head of a group. `id` names the commit, or the creation, that wrote it."""
+    """The head of a group. `id` names the commit, or the creation, that wrote it; `here`: how many sessions
+    are here, unless some have died and nobody has noticed."""
 
     revision: Revision
     id: str
+    here: int = 0
 
 
 class Told(msgspec.Struct, frozen=True):
-    """One commit in the history."""
+    """One commit in the history, and what it touched. `begins`: the group was made."""
 
     id: str
     entries: list[Entry]
+    touched: list[tuple[RecordKind, str]] = []
+    begins: bool = False
 
 
 KINDS: dict[str, Any] = {"row": Row, "mark": Mark, "claim": Claim}

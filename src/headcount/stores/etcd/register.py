@@ -18,6 +18,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from headcount import native
@@ -26,22 +27,25 @@ from headcount.model import (
     Amend,
     Claim,
     Committed,
+    Delta,
     Enter,
     Mark,
     Outcome,
+    Revision,
     Row,
     Snapshot,
     Wish,
 )
 from headcount.register import Ledger, apply_all
 from headcount.stores.etcd.client import READ, TXN, Client
+from headcount.stores.etcd.deltas import Deltas
 from headcount.stores.etcd.epochs import Epochs
 from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
 from headcount.stores.etcd.ops import MOST, at, read
 from headcount.stores.etcd.records import Head, Reading, decode
 from headcount.stores.etcd.seen import FEW, WHOLE, Missing, Need, Seen, Unsettled, guess, portions
-from headcount.stores.etcd.written import Written, base
+from headcount.stores.etcd.written import Written, base, entered
 
 T = TypeVar("T")
 R = TypeVar("R", Row, Mark, Claim)
@@ -71,11 +75,16 @@ class Register:
         self._keys = keys
         self._reading = reading
         self._epochs = epochs
+        self._deltas = Deltas(client, keys, reading)
 
     # ── reading ──
 
-    def read(self, group: str, only: Collection[str] | None) -> Snapshot:
+    def read(self, group: str, after: Revision | None, only: Collection[str] | None) -> Snapshot | Delta:
         until = self._client.until()
+        if after is not None and only is None:
+            delta = self._deltas.after(group, after, until)
+            if delta is not None:
+                return delta
         if only is not None and len(only) <= FEW // 5:
             return self._read_few(group, only, until)
         seen = self.settled(group, until)
@@ -120,19 +129,27 @@ class Register:
             except Moved:
                 continue
             gone = seen.gone()
-            if not gone:
-                return seen
             ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
+            if not gone:
+                self._count(seen, ledger, until)
+                return seen
             rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
             for row in rows[:SETTLED]:
                 ledger.expire(row)
             for claim in [claim for claim in seen.claims.values() if claim.session in gone][:SETTLED]:
                 ledger.vacate(claim, "its session is gone")
             try:
-                self._write(seen, ledger, until)
+                self._write(seen, ledger, until, len(seen.here))
             except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
                 raise StoreUnavailable(str(exc)) from exc
         raise too_busy(self._client.address, group)
+
+    def _count(self, seen: Seen, ledger: Ledger, until: float) -> None:
+        """Who is gone had no live rows. The head is told, so that others need not look again; whether it can
+        be, changes nothing."""
+        if len(seen.here) != seen.head.here:
+            with suppress(HeadcountError):
+                self._write(seen, ledger, until, len(seen.here))
 
     def _looking(
         self, group: str, needs: set[Need], until: float, look: Callable[[Seen], T]
@@ -201,6 +218,7 @@ class Register:
             )
             for session in ledger.notices:
                 seen.alive(session)
+            seen.entering(entered(seen, ledger))
             return ledger, outcomes
 
         for _ in races(until):
@@ -212,9 +230,9 @@ class Register:
                 return outcomes
         raise too_busy(self._client.address, group)
 
-    def _write(self, seen: Seen, ledger: Ledger, until: float) -> bool:
+    def _write(self, seen: Seen, ledger: Ledger, until: float, here: int | None = None) -> bool:
         """Whether the changes have been written; if not, somebody else was first, or somebody is gone."""
-        written = Written(self._keys, seen, ledger, new_id())
+        written = Written(self._keys, seen, ledger, new_id(), here)
         try:
             answer = self._client.send(TXN, written.request(), until)
         except LeaseGone:

@@ -137,6 +137,10 @@ class Seen:
         rows = {row.session for row in self.rows.values() if row is not None and row.live and row.session}
         return (rows | {claim.session for claim in self.claims.values()}) - self.here
 
+    def entering(self, sessions: Collection[SessionId]) -> set[SessionId]:
+        """Those of the sessions that have not been here before."""
+        return {session for session in sessions if not self._is_here(session)}
+
     def _is_here(self, session: SessionId) -> bool:
         if WHOLE not in self.loaded:
             self._need(Need("here", session))
@@ -222,7 +226,7 @@ def guess(wishes: Iterable[Wish]) -> set[Need]:
                     needs.add(WHOLE)
                 case Unchanged(key=key) | Stands(key=key):
                     needs.add(Need("row", key))
-        if wish.by and any(not isinstance(write, Enter) or write.seen for write in wish.writes):
+        if wish.by and wish.writes:
             needs |= {Need("session", wish.by), Need("here", wish.by)}
     if WHOLE in needs or len(needs) > FEW:
         return {WHOLE, *(need for need in needs if need.kind == "session")}
@@ -247,7 +251,7 @@ def _of_write(write: Any) -> set[Need]:
     match write:
         case Enter(key=key, member_id=member_id, session=session):
             needs = {Need("row", key), Need("member", member_id), Need("mark", member_id)}
-            return needs | ({Need("session", session)} if session else set())
+            return needs | ({Need("session", session), Need("here", session)} if session else set())
         case Amend(key=key):
             return {Need("row", key), Need("mark", key)}
         case Withdraw(key=key):

@@ -47,7 +47,7 @@ from headcount.stores.url import Url
 PROMISES = Guarantees(
     scope="network",
     expiry="sessions",
-    deltas=False,
+    deltas=True,
     stall_safe=False,
     exclusive=True,
     durable=True,
@@ -191,7 +191,7 @@ class EtcdStore(Together):
     def read(
         self, group: str, after: Revision | None = None, *, only: Collection[str] | None = None
     ) -> Snapshot | Delta:
-        return self._register.read(group, only)
+        return self._register.read(group, after, only)
 
     def doorbell(self) -> EtcdDoorbell:
         return EtcdDoorbell(self._client, self._keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from headcount.model import Revision, SessionId
+from headcount.model import RecordKind, Revision, SessionId
 from headcount.register import Ledger
 from headcount.stores.base import HISTORY
 from headcount.stores.etcd.keys import Keys
@@ -15,27 +15,31 @@ from headcount.stores.etcd.seen import Seen
 
 
 class Written:
-    """The changes of a ledger, made of what was seen. `id_` names the commit."""
+    """The changes of a ledger, made of what was seen. `id_` names the commit; `here`: how many sessions have
+    been seen to be here, where all of them were looked at."""
 
-    def __init__(self, keys: Keys, seen: Seen, ledger: Ledger, id_: str) -> None:
+    def __init__(self, keys: Keys, seen: Seen, ledger: Ledger, id_: str, here: int | None = None) -> None:
         self._keys = keys
         self._seen = seen
         self._ledger = ledger
         self._id = id_
+        self._here = seen.head.here if here is None else here
 
     def request(self) -> Any:
         """Written if the head is where it was, and who enters lives. If not, the answer shows which commit
         has our revision."""
         keys, group = self._keys, self._seen.group
         told = keys.told(group, self._ledger.revision)
-        entered = self._entered()
+        moved = self._ledger.revision > base(self._seen)
+        alive = entered(self._seen, self._ledger)
+        new = self._seen.entering(alive)
         compare = [is_at(keys.group(group), self._seen.head_at), is_at(keys.about, self._seen.about_at)]
-        compare += [is_there(keys.life(session)) for session in sorted(entered)]
+        compare += [is_there(keys.life(session)) for session in sorted(alive)]
         ops = [
-            put(keys.group(group), encode(Head(self._ledger.revision, self._id))),
-            put(told, encode(Told(self._id, self._ledger.entries))),
+            put(keys.group(group), encode(Head(self._ledger.revision, self._id, self._here + len(new)))),
+            *([put(told, encode(Told(self._id, self._ledger.entries, self._touched())))] if moved else []),
             *self._changes(),
-            *self._presence(entered),
+            *self._presence(new),
             *self._notices(),
             *self._trimming(),
         ]
@@ -49,12 +53,13 @@ class Written:
         except ValueError:
             return False
 
-    def _entered(self) -> set[SessionId]:
-        return {
-            row.session
-            for row in self._ledger.rows.values()
-            if row is not None and row.live and row.session and row.incarnation > base(self._seen)
-        }
+    def _touched(self) -> list[tuple[RecordKind, str]]:
+        ledger = self._ledger
+        return [
+            *(("row", key) for key in ledger.rows),
+            *(("mark", key) for key in ledger.marks),
+            *(("claim", key) for key in ledger.claims),
+        ]
 
     def _changes(self) -> Iterator[Op]:
         keys, group = self._keys, self._seen.group
@@ -78,10 +83,10 @@ class Written:
                 else:
                     yield delete(span)
 
-    def _presence(self, entered: Collection[SessionId]) -> Iterator[Op]:
-        for session in entered:
+    def _presence(self, new: Collection[SessionId]) -> Iterator[Op]:
+        for session in new:
             life = self._seen.lives[session]
-            if life is not None and session not in self._seen.here:
+            if life is not None:
                 yield put(self._keys.here(self._seen.group, session), b"", life.lease)
                 yield put(self._keys.room(session, self._seen.group), b"", life.lease)
 
@@ -104,3 +109,9 @@ class Written:
 def base(seen: Seen) -> Revision:
     """The last revision that was given out, or is over by the epoch."""
     return max(seen.head.revision, seen.epoch << 32)
+
+
+def entered(seen: Seen, ledger: Ledger) -> set[SessionId]:
+    """The sessions whose rows have begun a life in this commit."""
+    rows = (row for row in ledger.rows.values() if row is not None and row.live and row.session)
+    return {row.session for row in rows if row.incarnation > base(seen)}
