@@ -57,6 +57,22 @@ def ssl() -> Any:
     return sys.modules[_SSL]
 
 
+def library(name: str) -> Any:
+    """A client library, imported so that the threads and locks that it takes are native ones. What has been
+    imported before stays as it is; the parts of Python's library that it shares with others must be."""
+    patcher = sys.modules.get("eventlet.patcher")
+    if patcher is None or name in sys.modules:
+        return importlib.import_module(name)
+    for shared in ("asyncio", "concurrent.futures.thread", "logging"):
+        importlib.import_module(shared)
+    patched = {part: importlib.import_module(part) for part in ("threading", "time", "queue", "select")}
+    sys.modules.update({part: patcher.original(part) for part in patched})
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.modules.update(patched)
+
+
 def poll() -> Any:
     """A `select.poll`, unpatched: eventlet takes it away."""
     patcher = sys.modules.get("eventlet.patcher")

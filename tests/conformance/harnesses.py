@@ -13,11 +13,13 @@ from headcount.errors import HeadcountError
 from headcount.model import Seconds, SessionId
 from headcount.stores import make, memory
 from headcount.stores.base import Store
+from headcount.stores.etcd import store as etcd
 from headcount.stores.memory import MemoryServer, MemoryStore
 from headcount.stores.sql import sqlite
 from headcount.stores.sql.server_options import PROMISES
 from headcount.stores.zookeeper import store as zookeeper
 from headcount.testing.conformance.harness import Harness, TickingHarness
+from tests.servers.etcd import Etcd
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.zookeeper import ZooKeeper
@@ -213,3 +215,41 @@ class ZooKeeperSessions(Harness):
     def close(self) -> None:
         self.mend()
         super().close()
+
+
+class EtcdSessions(Harness):
+    """A server of its own, which is killed to be out of reach, and waited for: time cannot be moved there."""
+
+    guarantees = etcd.PROMISES
+    slack = 1.5
+
+    def __init__(self, server: Etcd) -> None:
+        super().__init__()
+        self.server = server
+        self.prefix = server.fresh_database()
+
+    def connect(self) -> Store:
+        return make(self.server.url(self.prefix), options={"timeout": self.patience})
+
+    def pass_time(self, seconds: Seconds, *, kept: Collection[SessionId] = ()) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if kept:
+                self.made[-1].beat(list(kept))
+            time.sleep(min(left, self.ttl / 4))
+
+    def break_(self) -> None:
+        self.server.kill()
+
+    def mend(self) -> None:
+        if not self.server.running:
+            self.server.start()
+
+    def restart(self) -> None:
+        super().close()
+        self.server.restart()
+
+    def close(self) -> None:
+        self.mend()
+        super().close()
+        self.server.drop_database(self.prefix)

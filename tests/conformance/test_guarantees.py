@@ -9,6 +9,7 @@ from pathlib import Path
 from headcount.model import Guarantees
 from headcount.stores import BUILT_IN
 from tests.conformance.harnesses import (
+    EtcdSessions,
     MariaDBTicks,
     MemorySessions,
     MemoryTicks,
@@ -26,6 +27,7 @@ DECLARED = {
     "postgresql": PostgreSQLTicks.guarantees,
     "mysql": MariaDBTicks.guarantees,
     "zookeeper": ZooKeeperSessions.guarantees,
+    "etcd": EtcdSessions.guarantees,
 }
 """Of the stores that are here, by their names in the table. (A law compares a harness with its store.)"""
 

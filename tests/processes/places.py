@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 SERVERS = tuple(kind for kind in ("postgresql", "mysql") if kind in BUILT_IN)
 STORES = ("sqlite", *SERVERS)
-EXPIRING = tuple(kind for kind in ("zookeeper",) if kind in BUILT_IN)
-"""Those that expire sessions themselves: no clock of ours is moved there."""
+EXPIRING = tuple(kind for kind in ("zookeeper", "etcd") if kind in BUILT_IN)
+"""Those that expire sessions themselves: there is no clock to look at, and no guard."""
 
-PROGRAMS = {"postgresql": "postgresql", "mysql": "mariadb", "zookeeper": "zookeeper"}
+PROGRAMS = {"postgresql": "postgresql", "mysql": "mariadb", "zookeeper": "zookeeper", "etcd": "etcd"}
 """Which server the tests have for a store; its fixtures are called `NAME_server` and `own_NAME`."""
 
 

@@ -159,7 +159,7 @@ def test_a_shared_member_is_up_while_any_process_of_it_is(town: Town) -> None:
     assert len(ben.said("change", since, kind="down", member="ann")) == 1
 
 
-@on_every_store
+@on_every_engine
 def test_a_process_that_ends_properly_has_left_within_a_second(town: Town) -> None:
     people = town.members("ann", "ben", "cid")
     ann, *rest = people

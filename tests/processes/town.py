@@ -163,6 +163,7 @@ class Town:
 
     @property
     def ticking(self) -> TickingStore:
+        """The store, if it has ticks."""
         assert isinstance(self.store, TickingStore)
         return self.store
 

@@ -13,14 +13,14 @@ kills, freezes or steers its server takes one of its own, with its own settings:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
 import pytest
 
 from tests.servers import programs
 
 if TYPE_CHECKING:
-    from tests.servers.base import Server
+    from tests.servers.etcd import Cluster, Etcd
     from tests.servers.mariadb import MariaDB
     from tests.servers.pgbouncer import PgBouncer
     from tests.servers.postgresql import PostgreSQL
@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 # most test runs have none.
 
 Unavailable = Callable[[str, str], NoReturn]
-S = TypeVar("S", bound="Server")
+
+
+class Startable(Protocol):
+    def start(self) -> Self: ...
+    def discard(self) -> None: ...
+
+
+S = TypeVar("S", bound=Startable)
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +95,33 @@ def own_ensemble(unavailable: Unavailable) -> Iterator[Callable[..., Ensemble]]:
             ensemble.discard()
 
 
+@pytest.fixture(scope="session")
+def etcd_server(unavailable: Unavailable) -> Iterator[Etcd]:
+    """One for the whole session; take a fresh prefix on it."""
+    need(unavailable, "etcd")
+    from tests.servers.etcd import Etcd
+
+    yield from one(Etcd())
+
+
+@pytest.fixture
+def own_etcd(unavailable: Unavailable) -> Iterator[Callable[..., Etcd]]:
+    """A function that starts a server with these settings (see `Etcd`); it ends with the test."""
+    need(unavailable, "etcd")
+    from tests.servers.etcd import Etcd
+
+    yield from several(Etcd, unavailable)
+
+
+@pytest.fixture
+def own_etcd_cluster(unavailable: Unavailable) -> Iterator[Callable[..., Cluster]]:
+    """A function that starts three servers which agree among themselves; they end with the test."""
+    need(unavailable, "etcd")
+    from tests.servers.etcd import Cluster
+
+    yield from several(Cluster, unavailable)
+
+
 @pytest.fixture
 def own_postgresql(unavailable: Unavailable) -> Iterator[Callable[..., PostgreSQL]]:
     """A function that starts a server with these settings (see `PostgreSQL`); it ends with the test."""
@@ -135,7 +169,7 @@ def several(kind: Callable[..., S], unavailable: Unavailable) -> Iterator[Callab
     def make(*arguments: object, **settings: object) -> S:
         if settings.get("clock_offset") is not None:
             need(unavailable, "faketime")
-        if settings.get("ssl"):
+        if settings.get("ssl") or settings.get("tls"):
             need(unavailable, "openssl")
         server = kind(*arguments, **settings)
         made.append(server)

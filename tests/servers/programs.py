@@ -91,6 +91,7 @@ NEEDS = {
         "zookeeper default-jre-headless",
         "there is no /usr/share/java/zookeeper.jar, or no java",
     ),
+    "etcd": Need(lambda: find_program("etcd"), "etcd-server", "there is no etcd"),
     "pgbouncer": Need(find_pgbouncer, "pgbouncer", "there is no pgbouncer"),
     "faketime": Need(find_faketime, "faketime", "there is no libfaketimeMT.so.1 in /usr/lib"),
     "openssl": Need(find_openssl, "openssl", "there is no openssl"),

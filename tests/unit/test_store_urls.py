@@ -40,7 +40,7 @@ def test_what_is_no_url_is_said_without_its_secrets(url: str) -> None:
     ("url", "says"),
     [
         ("memry://", "did you mean 'memory'"),
-        ("gopher://x", "there are memory, mysql, postgresql, sqlite"),
+        ("gopher://x", "memory, mysql, postgresql, sqlite"),
         ("redis://db", "no store for redis:// yet"),
         ("memory://?mod=ticks", "no option 'mod'; did you mean 'mode'"),
         ("memory://?interval=often", "'interval' of the memory store is a number, not 'often'"),

@@ -24,6 +24,7 @@ __all__ = ["Driver", "Url", "make", "parse"]
 GROUP = "headcount.stores"
 
 BUILT_IN = {
+    "etcd": "headcount.stores.etcd.store:EtcdStore",
     "memory": "headcount.stores.memory:MemoryStore",
     "mysql": "headcount.stores.sql.mysql:MySQLStore",
     "postgresql": "headcount.stores.sql.postgresql:PostgreSQLStore",
@@ -33,7 +34,7 @@ BUILT_IN = {
 ALIASES = {"postgres": "postgresql", "mariadb": "mysql", "zk": "zookeeper"}
 """Other names that people know a scheme by."""
 
-PLANNED = frozenset("etcd redis rediss valkey memcached serf".split())
+PLANNED = frozenset("redis rediss valkey memcached serf".split())
 
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"0", "false", "no", "off"})

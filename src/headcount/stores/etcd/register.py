@@ -1,0 +1,273 @@
+"""Groups and their records: loaded, put to the law, and written by a transaction that compares what it saw.
+
+    load ──► apply the law ──► write, if the head is where it was, and who enters lives ──► done
+     ▲                                      │ not so: somebody else was first
+     └──────────────────────────────────────┘
+
+The head of a group is one key, which every commit moves. So commits of a group follow each other, each having
+seen the one before; and a watch on the heads hears of each once.
+
+Who is gone. A lease that runs out takes the session's keys `here` with it, and leaves its rows. Whoever reads
+then, and finds live rows without `here`, settles it by a commit like any other, before it answers: so
+everybody sees the same, in one order of revisions. That `here` is missing needs no comparing: it comes back
+by an enter alone, and that moves the head."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from headcount import native
+from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown, StoreUnavailable
+from headcount.model import (
+    Amend,
+    Claim,
+    Committed,
+    Delta,
+    Enter,
+    Mark,
+    Outcome,
+    Revision,
+    Row,
+    Snapshot,
+    Wish,
+)
+from headcount.register import Ledger, apply_all
+from headcount.stores.etcd.client import READ, TXN, Client
+from headcount.stores.etcd.deltas import Deltas
+from headcount.stores.etcd.epochs import Epochs
+from headcount.stores.etcd.errors import LeaseGone
+from headcount.stores.etcd.keys import Keys
+from headcount.stores.etcd.ops import MOST, at, read
+from headcount.stores.etcd.records import Head, Reading, decode
+from headcount.stores.etcd.seen import FEW, WHOLE, Missing, Need, Seen, Unsettled, guess, portions
+from headcount.stores.etcd.written import Written, base, entered
+
+T = TypeVar("T")
+R = TypeVar("R", Row, Mark, Claim)
+
+WISHES = 50
+"""Wishes in one transaction: each may compare a session, and writes three keys or more."""
+
+BYTES = 700_000
+"""Of capabilities in one transaction, which may be 1.5 MB large; they are written in base 64."""
+
+SETTLED = 1000
+"""Records that one commit takes down."""
+
+RACES = 200
+"""Times that somebody else may be first."""
+
+PAUSE = 0.02
+
+
+class Moved(Exception):
+    """Somebody has committed between two of our reads."""
+
+
+class Register:
+    def __init__(self, client: Client, keys: Keys, reading: Reading, epochs: Epochs) -> None:
+        self._client = client
+        self._keys = keys
+        self._reading = reading
+        self._epochs = epochs
+        self._deltas = Deltas(client, keys, reading)
+
+    # ── reading ──
+
+    def read(self, group: str, after: Revision | None, only: Collection[str] | None) -> Snapshot | Delta:
+        until = self._client.until()
+        if after is not None and only is None:
+            delta = self._deltas.after(group, after, until)
+            if delta is not None:
+                return delta
+        if only is not None and len(only) <= FEW // 5:
+            return self._read_few(group, only, until)
+        seen = self.settled(group, until)
+
+        def wanted(records: Mapping[str, R | None]) -> tuple[R, ...]:
+            found = (record for record in records.values() if record is not None)
+            return tuple(record for record in found if only is None or record.member_id in only)
+
+        return Snapshot(
+            group=group,
+            revision=seen.head.revision,
+            rows=wanted(seen.rows),
+            marks=wanted(seen.marks),
+            claims=wanted(seen.claims),
+        )
+
+    def _read_few(self, group: str, only: Collection[str], until: float) -> Snapshot:
+        needs = {Need(kind, member_id) for member_id in only for kind in ("member", "mark")}
+        names = sorted(set(only))
+
+        def look(seen: Seen) -> Snapshot:
+            marks = [seen.mark(name) for name in names]
+            return Snapshot(
+                group=group,
+                revision=seen.head.revision,
+                rows=tuple(row for name in names for row in seen.rows_of(name)),
+                marks=tuple(mark for mark in marks if mark is not None),
+                claims=tuple(claim for name in names for claim in seen.claims_of(name)),
+            )
+
+        for _ in races(until):
+            found = self._looking(group, needs, until, look)
+            if found is not None:
+                return found[1]
+        raise too_busy(self._client.address, group)
+
+    def settled(self, group: str, until: float) -> Seen:
+        """The whole group, in which nobody is up who is gone."""
+        for _ in races(until):
+            try:
+                seen = self._load(Seen(self._reading, self._keys, group), {WHOLE}, until)
+            except Moved:
+                continue
+            gone = seen.gone()
+            ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
+            if not gone:
+                self._count(seen, ledger, until)
+                return seen
+            rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
+            for row in rows[:SETTLED]:
+                ledger.expire(row)
+            for claim in [claim for claim in seen.claims.values() if claim.session in gone][:SETTLED]:
+                ledger.vacate(claim, "its session is gone")
+            try:
+                self._write(seen, ledger, until, len(seen.here))
+            except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
+                raise StoreUnavailable(str(exc)) from exc
+        raise too_busy(self._client.address, group)
+
+    def _count(self, seen: Seen, ledger: Ledger, until: float) -> None:
+        """Who is gone had no live rows. The head is told, so that others need not look again; whether it can
+        be, changes nothing."""
+        if len(seen.here) != seen.head.here:
+            with suppress(HeadcountError):
+                self._write(seen, ledger, until, len(seen.here))
+
+    def _looking(
+        self, group: str, needs: set[Need], until: float, look: Callable[[Seen], T]
+    ) -> tuple[Seen, T] | None:
+        """What a look at the group gives, with all loaded that it takes; `needs` grows by what it took.
+        None if the group has changed under it, or had to be settled: look again."""
+        seen = Seen(self._reading, self._keys, group)
+        wanted: Collection[Need] = needs
+        while True:
+            try:
+                self._load(seen, wanted, until)
+                return seen, look(seen)
+            except Missing as missing:
+                wanted = missing.needs
+                needs.update(wanted)
+            except Unsettled:
+                self.settled(group, until)
+                return None
+            except Moved:
+                return None
+
+    def _load(self, seen: Seen, needs: Collection[Need], until: float) -> Seen:
+        for part in portions(needs, MOST):
+            answer = self._client.ask(READ, read(seen.ops(part)), until)
+            about, head, *found = (response.response_range.kvs for response in answer.responses)
+            if not head:
+                raise GroupNotFound(f"there is no group {seen.group!r} in {self._client.address}")
+            if seen.head_at not in (0, head[0].mod_revision):
+                raise Moved
+            seen.epoch = self._epochs.of(about, answer.header, until)
+            seen.about_at, seen.head_at = at(about), head[0].mod_revision
+            seen.head = self.head(head)
+            seen.take(part, (kv for kvs in found for kv in kvs))
+        return seen
+
+    def head(self, found: Any) -> Head:
+        """Where it cannot be read, the revision that etcd gives is below all of ours; the epoch is above."""
+        try:
+            return decode(Head, found[0].value)
+        except ValueError as exc:
+            self._reading.complain(found[0].key, str(exc))
+            return Head(0, "")
+
+    # ── committing ──
+
+    def commit_together(self, group: str, wishes: Sequence[Wish]) -> list[Outcome]:
+        until = self._client.until()
+        outcomes: list[Outcome] = []
+        for part in _parts(wishes):
+            try:
+                outcomes += self._commit(group, part, until)
+            except OutcomeUnknown:
+                raise
+            except HeadcountError as exc:
+                if any(isinstance(outcome, Committed) for outcome in outcomes):
+                    raise OutcomeUnknown(f"{exc}; a part of what was asked together has been done") from exc
+                raise
+        return outcomes
+
+    def _commit(self, group: str, wishes: Sequence[Wish], until: float) -> list[Outcome]:
+        needs = guess(wishes)
+
+        def look(seen: Seen) -> tuple[Ledger, list[Outcome]]:
+            ledger, outcomes = apply_all(
+                seen, group, wishes, revision=base(seen), now=time.time(), unclocked=True
+            )
+            for session in ledger.notices:
+                seen.alive(session)
+            seen.entering(entered(seen, ledger))
+            return ledger, outcomes
+
+        for _ in races(until):
+            found = self._looking(group, needs, until, look)
+            if found is None:
+                continue
+            seen, (ledger, outcomes) = found
+            if ledger.revision == base(seen) or self._write(seen, ledger, until):
+                return outcomes
+        raise too_busy(self._client.address, group)
+
+    def _write(self, seen: Seen, ledger: Ledger, until: float, here: int | None = None) -> bool:
+        """Whether the changes have been written; if not, somebody else was first, or somebody is gone."""
+        written = Written(self._keys, seen, ledger, new_id(), here)
+        try:
+            answer = self._client.send(TXN, written.request(), until)
+        except LeaseGone:
+            return False
+        return bool(answer.told.succeeded) or (answer.doubled and written.is_there(answer.told.responses))
+
+
+def races(until: float) -> Iterator[int]:
+    """Tries, as long as there is time; who was not first lets the others go."""
+    for turn in range(RACES):
+        if turn:
+            native.threading().Event().wait(random.uniform(0, PAUSE * min(turn, 5)))
+            if time.monotonic() >= until:
+                return
+        yield turn
+
+
+def too_busy(address: str, group: str) -> StoreUnavailable:
+    return StoreUnavailable(f"{address}: others have committed to {group!r} all the time; worth trying again")
+
+
+def _parts(wishes: Sequence[Wish]) -> Iterator[Sequence[Wish]]:
+    """Few enough, and small enough, to be one transaction each. None at all are one part."""
+    part: list[Wish] = []
+    size = 0
+    for wish in wishes:
+        bytes_ = sum(len(w.capabilities or b"") for w in wish.writes if isinstance(w, Enter | Amend))
+        if part and (len(part) >= WISHES or size + bytes_ > BYTES):
+            yield part
+            part, size = [], 0
+        part.append(wish)
+        size += bytes_
+    if part or not wishes:
+        yield part
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex

@@ -1,0 +1,255 @@
+"""Sessions: leases of etcd, one for each process and ttl, and a key for each session that lives by them.
+
+Why a beat is trusted
+
+    1. keep the lease alive        whichever server answers; on the leader, without consensus
+    2. then read the sessions' keys, linearizably, all of them in one request
+    3. taken, if the keys are there with that lease, and both answers bear the same term
+
+A keepalive by itself proves nothing. A leader that was paused, or cut off, answers it in good faith while the
+others have elected another, who knows nothing of it (etcd before 3.4.25 does not ask the others: its #15247).
+The read does prove something: it is answered only after a majority has said that the leader of some term
+still leads. And since the keepalive's answer bears the term that its server had reached *before* it was
+carried out, one and the same term in both means that no other leader was elected between: so who kept the
+lease alive was the leader, and its successors know of the lease, to which each gives its whole ttl anew
+when it begins. In the other order, first the read and then the keepalive, nobody would have vouched for the
+latter; and a notice that came between the two would go unread, though trust is extended. If the terms
+differ, both are asked again.
+
+The lease ends no sooner than its ttl after it was kept alive, which was after the beat was asked: from then
+on the caller counts.
+
+Notices. Whoever touches the rows of another writes the key of its session anew, with the same content. The
+key's version, less one, is the notice. No counter has to be read, and none can be written twice.
+
+A session that shares its lease with others lives by their beats. So who has not been beaten for a ttl, while
+others on its lease have, is ended here: a heart that stops beating a blind session must be able to lose it.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from headcount import native
+from headcount.errors import HeadcountError, StoreUnavailable
+from headcount.model import Beat, Granted, Seconds, Session, SessionId
+from headcount.model import when as time_of_day
+from headcount.stores.etcd import rpc_pb2 as rpc
+from headcount.stores.etcd.client import GRANT, KEEP_ALIVE, RANGE, READ, REVOKE, TIME_TO_LIVE, TXN, Client
+from headcount.stores.etcd.errors import LeaseGone
+from headcount.stores.etcd.keys import Keys
+from headcount.stores.etcd.ops import MOST, delete, get, is_at, put, read, txn, unchanged_since, when
+from headcount.stores.etcd.records import encode
+
+TOGETHER = 50
+"""Sessions in one transaction that opens them."""
+
+AGAIN = 0.02
+"""Seconds before a beat is asked again that met an election."""
+
+
+class Sessions:
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._leases: dict[tuple[str, int], int] = {}
+        """Ours, by process and ttl. For the watcher alone."""
+        self._lease_of: dict[SessionId, int] = {}
+        """Of each session that was opened or beaten here. It never changes, as long as the session lives."""
+        self._ttl: dict[int, Seconds] = {}
+        self._beaten: dict[SessionId, float] = {}
+
+    # ── opening ──
+
+    def open(self, sessions: Sequence[Session]) -> list[Granted]:
+        until = self._client.until()
+        granted: list[Granted] = []
+        for n in range(0, len(sessions), TOGETHER):
+            granted += self._open_some(sessions[n : n + TOGETHER], until)
+        return granted
+
+    def _open_some(self, sessions: Sequence[Session], until: float) -> list[Granted]:
+        """It counts as a beat. A lease that was there before has to be kept alive; a new one lives from when
+        it was granted, which a majority has agreed to."""
+        while True:
+            before = set(self._leases.values())
+            leases = [self._lease(session, until) for session in sessions]
+            try:
+                found = self._put(sessions, leases, until)
+            except LeaseGone:
+                self._forget(leases)
+                continue
+            for session, lease in zip(sessions, found, strict=True):
+                self._lease_of[session.id] = lease
+                self._beaten[session.id] = time.monotonic()
+            old = [
+                s.id
+                for s, lease in zip(sessions, found, strict=True)
+                if lease in before or lease not in leases
+            ]
+            lost = {s for s, notice in self._beat(old, until).items() if notice is None} if old else ()
+            if not lost:
+                return [Granted(ttl=self._ttl[lease]) for lease in found]
+            self._forget(lease for s, lease in zip(sessions, found, strict=True) if s.id in lost)
+
+    def _put(self, sessions: Sequence[Session], leases: Sequence[int], until: float) -> list[int]:
+        """The lease that each has: the one that was meant for it, or the one that it had already."""
+        ops = []
+        for session, lease in zip(sessions, leases, strict=True):
+            life = self._keys.life(session.id)
+            ops.append(
+                when([is_at(life, 0)], [put(life, encode(session), lease)], [get(life, keys_only=True)])
+            )
+        answer = self._client.ask(TXN, txn([], ops), until)
+        found = []
+        for lease, response in zip(leases, answer.responses, strict=True):
+            there = response.response_txn
+            found.append(lease if there.succeeded else there.responses[0].response_range.kvs[0].lease)
+        return found
+
+    def _lease(self, session: Session, until: float) -> int:
+        key = (session.process, math.ceil(session.ttl))
+        if key not in self._leases:
+            # We choose the number, so that one which is asked for twice is granted once.
+            lease = secrets.randbelow((1 << 63) - 1) + 1
+            answer = self._client.ask(GRANT, rpc.LeaseGrantRequest(TTL=key[1], ID=lease), until)
+            self._ttl[lease] = float(answer.TTL)
+            self._leases[key] = lease
+        return self._leases[key]
+
+    def _forget(self, leases: Iterable[int]) -> None:
+        for lease in set(leases):
+            self._leases = {key: its for key, its in self._leases.items() if its != lease}
+            self._ttl.pop(lease, None)
+
+    # ── beating ──
+
+    def beat(self, sessions: Sequence[SessionId]) -> Beat:
+        until, names = self._client.until(), list(dict.fromkeys(sessions))
+        notices = self._beat(names, until)
+        self._end_who_is_not_beaten({name for name in names if notices[name] is not None}, until)
+        return Beat(notices=notices)
+
+    def _beat(self, names: Sequence[SessionId], until: float) -> dict[SessionId, int | None]:
+        self._look_up([name for name in names if name not in self._lease_of], until)
+        while True:
+            known = [name for name in names if name in self._lease_of]
+            kept = {lease: self._keep(lease, until) for lease in {self._lease_of[name] for name in known}}
+            term, found = self._read_lives(known, until)
+            steady = all(answer.header.raft_term == term for answer in kept.values())
+            notices: dict[SessionId, int | None] = dict.fromkeys(names)
+            for name in known:
+                life, lease = found.get(name), self._lease_of[name]
+                if life is None or not life.lease:
+                    self._lease_of.pop(name, None)
+                elif life.lease != lease or kept[lease].TTL <= 0:
+                    self._lease_of[name], steady = life.lease, False
+                else:
+                    notices[name] = life.version - 1
+            if steady:
+                self._ttl.update(
+                    {lease: float(answer.TTL) for lease, answer in kept.items() if answer.TTL > 0}
+                )
+                return notices
+            if time.monotonic() >= until:
+                raise StoreUnavailable(
+                    f"{self._client.address}: its leader changes while we ask it; worth trying again"
+                )
+            native.threading().Event().wait(AGAIN)
+
+    def _keep(self, lease: int, until: float) -> Any:
+        return self._client.ask(KEEP_ALIVE, rpc.LeaseKeepAliveRequest(ID=lease), until)
+
+    def _look_up(self, names: Sequence[SessionId], until: float) -> None:
+        """The leases of sessions that somebody else has opened."""
+        if names:
+            for name, life in self._read_lives(names, until)[1].items():
+                self._lease_of[name] = life.lease
+
+    def _read_lives(self, names: Sequence[SessionId], until: float) -> tuple[int, dict[SessionId, Any]]:
+        """The keys of those that live; and the term in which all of them were read, or 0."""
+        found: dict[SessionId, Any] = {}
+        terms = set()
+        spans = [self._keys.life(name) for name in names] or [self._keys.about]
+        if len(spans) == 1:
+            request = rpc.RangeRequest(key=spans[0].key, keys_only=True)
+            answers = [self._client.ask(RANGE, request, until)]
+            terms.add(answers[0].header.raft_term)
+            kvs = list(answers[0].kvs)
+        else:
+            kvs = []
+            for n in range(0, len(spans), MOST):
+                request = read([get(span, keys_only=True) for span in spans[n : n + MOST]])
+                answer = self._client.ask(READ, request, until)
+                terms.add(answer.header.raft_term)
+                kvs += [kv for response in answer.responses for kv in response.response_range.kvs]
+        for kv in kvs:
+            found[self._keys.parts(kv.key)[-1]] = kv
+        return (terms.pop() if len(terms) == 1 else 0), found
+
+    def _end_who_is_not_beaten(self, beaten: set[SessionId], until: float) -> None:
+        now = time.monotonic()
+        self._beaten.update(dict.fromkeys(beaten, now))
+        if len(self._beaten) == len(beaten):
+            return
+        leases = {self._lease_of.get(name) for name in beaten}
+        for name, at in list(self._beaten.items()):
+            lease = self._lease_of.get(name)
+            if lease is None:
+                self._beaten.pop(name, None)
+            elif name not in beaten and lease in leases and now - at > self._ttl.get(lease, math.inf):
+                self._end(name, until)
+
+    # ── closing ──
+
+    def close(self, session: SessionId) -> None:
+        """The lease goes with the last of its sessions; if that fails, it ends by itself."""
+        until = self._client.until()
+        lease = self._end(session, until)
+        if lease not in self._leases.values() or lease in self._lease_of.values():
+            return
+        self._forget([lease])
+        try:
+            self._client.ask(REVOKE, rpc.LeaseRevokeRequest(ID=lease), until)
+        except HeadcountError:
+            return
+
+    def _end(self, session: SessionId, until: float) -> int:
+        """Remove all that lives with the session, at once: else a row of it could stay up."""
+        keys = self._keys
+        life, rooms = keys.life(session), keys.rooms(session)
+        while True:
+            request = read([get(life, keys_only=True), get(rooms, keys_only=True)])
+            answer = self._client.ask(READ, request, until)
+            there, entered = (response.response_range.kvs for response in answer.responses)
+            groups = [keys.parts(kv.key)[-1] for kv in entered]
+            ops = [delete(life), delete(rooms), *(delete(keys.here(group, session)) for group in groups)]
+            compare = [unchanged_since(rooms, answer.header.revision)]
+            if not there and not groups:
+                break
+            if len(ops) > MOST:  # a hundred groups: the session is fenced first, so that no more come
+                self._client.ask(TXN, txn([], ops[:1]), until)
+                self._client.ask(TXN, txn([], ops[2:MOST]), until)
+                rooms_done = [delete(keys.room(session, group)) for group in groups[: MOST - 2]]
+                self._client.ask(TXN, txn([], rooms_done), until)
+            elif self._client.ask(TXN, txn(compare, ops), until).succeeded:
+                break
+        self._beaten.pop(session, None)
+        return self._lease_of.pop(session, 0)
+
+    # ── for people ──
+
+    def last_beats(self, sessions: Sequence[SessionId], until: float) -> Mapping[SessionId, datetime]:
+        """By how much of its ttl a lease has left; to the second, and at the earliest that it may be."""
+        lives = self._read_lives(sessions, until)[1] if sessions else {}
+        seen: dict[int, float] = {}
+        for lease in {life.lease for life in lives.values()}:
+            answer = self._client.ask(TIME_TO_LIVE, rpc.LeaseTimeToLiveRequest(ID=lease), until)
+            if answer.TTL >= 0:
+                seen[lease] = time.time() - max(0, answer.grantedTTL - answer.TTL)
+        return {name: time_of_day(seen[life.lease]) for name, life in lives.items() if life.lease in seen}

@@ -1,0 +1,117 @@
+"""What a commit writes, as one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from headcount.model import RecordKind, Revision, SessionId
+from headcount.register import Ledger
+from headcount.stores.base import HISTORY
+from headcount.stores.etcd.keys import Keys
+from headcount.stores.etcd.ops import Op, delete, gathered, get, is_at, is_there, put, txn, when
+from headcount.stores.etcd.records import Head, Told, decode, encode, key_of
+from headcount.stores.etcd.seen import Seen
+
+
+class Written:
+    """The changes of a ledger, made of what was seen. `id_` names the commit; `here`: how many sessions have
+    been seen to be here, where all of them were looked at."""
+
+    def __init__(self, keys: Keys, seen: Seen, ledger: Ledger, id_: str, here: int | None = None) -> None:
+        self._keys = keys
+        self._seen = seen
+        self._ledger = ledger
+        self._id = id_
+        self._here = seen.head.here if here is None else here
+
+    def request(self) -> Any:
+        """Written if the head is where it was, and who enters lives. If not, the answer shows which commit
+        has our revision."""
+        keys, group = self._keys, self._seen.group
+        told = keys.told(group, self._ledger.revision)
+        moved = self._ledger.revision > base(self._seen)
+        alive = entered(self._seen, self._ledger)
+        new = self._seen.entering(alive)
+        compare = [is_at(keys.group(group), self._seen.head_at), is_at(keys.about, self._seen.about_at)]
+        compare += [is_there(keys.life(session)) for session in sorted(alive)]
+        ops = [
+            put(keys.group(group), encode(Head(self._ledger.revision, self._id, self._here + len(new)))),
+            *([put(told, encode(Told(self._id, self._ledger.entries, self._touched())))] if moved else []),
+            *self._changes(),
+            *self._presence(new),
+            *self._notices(),
+            *self._trimming(),
+        ]
+        return txn(compare, gathered(ops, len(compare)), [get(told)])
+
+    def is_there(self, responses: Any) -> bool:
+        """Whether the commit that has our revision is this one, sent before."""
+        found = responses[0].response_range.kvs
+        try:
+            return bool(found) and decode(Told, found[0].value).id == self._id
+        except ValueError:
+            return False
+
+    def _touched(self) -> list[tuple[RecordKind, str]]:
+        ledger = self._ledger
+        return [
+            *(("row", key) for key in ledger.rows),
+            *(("mark", key) for key in ledger.marks),
+            *(("claim", key) for key in ledger.claims),
+        ]
+
+    def _changes(self) -> Iterator[Op]:
+        keys, group = self._keys, self._seen.group
+        for key, row in self._ledger.rows.items():
+            old = self._seen.rows.get(key)
+            if old is not None and old.member_id != key and (row is None or row.member_id != old.member_id):
+                yield delete(keys.named(group, old.member_id, key))
+            if row is not None and row.member_id != key and (old is None or row.member_id != old.member_id):
+                yield put(keys.named(group, row.member_id, key))
+        changed: Any = (
+            ("row", self._ledger.rows),
+            ("mark", self._ledger.marks),
+            ("claim", self._ledger.claims),
+        )
+        for kind, records in changed:
+            for key, record in records.items():
+                span = keys.record(group, kind, key)
+                if record is not None:
+                    assert key_of(record) == key
+                    yield put(span, encode(record))
+                else:
+                    yield delete(span)
+
+    def _presence(self, new: Collection[SessionId]) -> Iterator[Op]:
+        for session in new:
+            life = self._seen.lives[session]
+            if life is not None:
+                yield put(self._keys.here(self._seen.group, session), b"", life.lease)
+                yield put(self._keys.room(session, self._seen.group), b"", life.lease)
+
+    def _notices(self) -> Iterator[Op]:
+        """To be written is all that it takes: etcd counts how often a key has been. It must not bring back
+        one that is gone meanwhile."""
+        for session in self._ledger.notices:
+            life = self._seen.lives[session]
+            if life is not None:
+                span = self._keys.life(session)
+                yield when([is_there(span)], [put(span, life.value, life.lease)])
+
+    def _trimming(self) -> Iterator[Op]:
+        """Now and then. A commit has as many revisions as lines of history, or more."""
+        now, before = self._ledger.revision, self._seen.head.revision
+        if now >> 8 != before >> 8 and now & 0xFFFFFFFF > HISTORY:
+            yield delete(self._keys.told_before(self._seen.group, now - HISTORY))
+
+
+def base(seen: Seen) -> Revision:
+    """The last revision that was given out, or is over by the epoch."""
+    return max(seen.head.revision, seen.epoch << 32)
+
+
+def entered(seen: Seen, ledger: Ledger) -> set[SessionId]:
+    """The sessions whose rows have begun a life in this commit."""
+    rows = (row for row in ledger.rows.values() if row is not None and row.live and row.session)
+    return {row.session for row in rows if row.incarnation > base(seen)}

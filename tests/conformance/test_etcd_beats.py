@@ -1,0 +1,172 @@
+"""etcd: a beat is believed only if who kept the lease alive led, and is still known to lead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from headcount.errors import StoreUnavailable
+from headcount.model import Enter, Session, State
+from headcount.stores import make
+from headcount.stores.etcd import rpc_pb2 as rpc
+from headcount.stores.etcd.client import KEEP_ALIVE, TIME_TO_LIVE
+from headcount.stores.etcd.store import EtcdStore
+from headcount.testing.conformance.town import at_once
+from tests.servers.etcd import Cluster, Etcd
+
+TTL = 20.0
+ASLEEP = 4.0
+CLIENTS = 20
+
+
+def session(name: str, process: str = "", ttl: float = TTL) -> Session:
+    return Session(id=name, instance=name, host="h", process=process or name, ttl=ttl)
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., EtcdStore]]:
+    made: list[EtcdStore] = []
+
+    def open_(url: str, **options: float) -> EtcdStore:
+        store = make(url, options=options)
+        assert isinstance(store, EtcdStore)
+        made.append(store)
+        store.open()
+        return store
+
+    yield open_
+    for store in made:
+        store.close()
+
+
+def lease_of(store: EtcdStore, name: str) -> int:
+    return store._sessions._lease_of[name]
+
+
+def left(store: EtcdStore, lease: int) -> int:
+    """Whole seconds until the lease is over, as the leader knows it."""
+    return int(store._client.ask(TIME_TO_LIVE, rpc.LeaseTimeToLiveRequest(ID=lease)).TTL)
+
+
+def asleep(cluster: Cluster, leader: Etcd) -> None:
+    """Freeze the leader until another one has led for a while."""
+    term, others = leader.term(), [one for one in cluster.members if one is not leader]
+    leader.freeze()
+    others[0]._wait(lambda: others[0].term() > term, "elect nobody", 10)
+    time.sleep(ASLEEP)  # for so long the leases of the new leader have run already
+
+
+def test_a_leader_that_slept_through_an_election_is_not_believed(own_etcd_cluster, opened) -> None:
+    """It wakes up with our keepalives before it, and answers in good faith; its successor, who ends the
+    leases, hears of none. (Without the comparison of terms, beats are taken here of which four seconds
+    are missing.)"""
+    cluster: Cluster = own_etcd_cluster()
+    witness = opened(cluster.url("x"))
+    for turn in range(3):
+        leader = cluster.leader()
+        names = [f"s{turn}.{n}" for n in range(CLIENTS)]
+        hearts = [opened(leader.url("x", servers=[leader]), timeout=15.0) for _ in names]
+        for heart, name in zip(hearts, names, strict=True):
+            heart.open_session(session(name))
+        asleep(cluster, leader)
+
+        def story(n: int, leader: Etcd = leader, hearts=hearts, names=names) -> tuple[object, int]:
+            if n == CLIENTS:
+                time.sleep(0.5)  # all the others have asked, and wait
+                leader.thaw()
+                return 0, 0
+            notice = hearts[n].beat([names[n]]).notices[names[n]]
+            return notice, left(witness, lease_of(hearts[n], names[n]))
+
+        answers = at_once(CLIENTS + 1, story)[:CLIENTS]
+        assert [notice for notice, _ in answers] == [0] * CLIENTS
+        assert min(seconds for _, seconds in answers) >= TTL - 2
+        for heart in hearts:
+            heart.close()
+
+
+def test_who_has_no_majority_takes_no_beat(own_etcd_cluster, opened) -> None:
+    """The one server that is left answers keepalives as long as it thinks that it leads; nobody trusts
+    them. When the others are back, the beat is taken."""
+    cluster: Cluster = own_etcd_cluster()
+    leader = cluster.leader()
+    heart = opened(leader.url("x", servers=[leader]), timeout=1.0)
+    heart.open_session(session("ann"))
+    for other in cluster.followers():
+        other.freeze()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            heart.beat(["ann"])
+    for other in cluster.members:
+        other.thaw()
+    cluster.leader()
+
+    assert heart.beat(["ann"]).notices == {"ann": 0}
+
+
+def test_a_beat_finds_another_server(own_etcd_cluster, opened) -> None:
+    """Whichever is killed, also the leader: of three, two are enough."""
+    cluster: Cluster = own_etcd_cluster()
+    heart = opened(cluster.url("x"), timeout=8.0)
+    heart.open_session(session("ann"))
+    leader = cluster.leader()
+    leader.kill()
+    started = time.monotonic()
+
+    assert heart.beat(["ann"]).notices == {"ann": 0}
+    assert time.monotonic() - started < 5
+    leader.start()
+    cluster.leader()
+    for other in cluster.followers():
+        other.kill()
+        assert heart.beat(["ann"]).notices == {"ann": 0}
+        other.start()
+
+
+def test_who_is_not_beaten_is_ended_though_others_keep_its_lease(etcd_server, opened) -> None:
+    """The sessions of a process share a lease. A heart that stops beating one of them must be able to lose
+    it."""
+    store = opened(etcd_server.url(etcd_server.fresh_database()))
+    store.create_group("web")
+    for name in ("ann", "bob"):
+        store.open_session(session(name, "one process", ttl=2.0))
+        enter = Enter(key=name, member_id=name, session=name, instance=name, host="h", ttl=2.0, seen=0)
+        store.commit("web", [enter], by=name)
+    assert lease_of(store, "ann") == lease_of(store, "bob")
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        assert store.beat(["bob"]).notices == {"bob": 0}
+        time.sleep(0.2)
+
+    assert {row.key: row.state for row in store.read("web").rows} == {"ann": State.DOWN, "bob": State.UP}
+    assert store.beat(["ann", "bob"]).notices == {"ann": None, "bob": 0}
+
+
+def test_many_sessions_of_a_process_are_one_lease(etcd_server, opened) -> None:
+    """They go in one keepalive; the lease goes with the last of them."""
+    store = opened(etcd_server.url(etcd_server.fresh_database()))
+    names = [f"s{n}" for n in range(300)]
+    store.open_sessions([session(name, "p") for name in names])
+    lease = lease_of(store, "s0")
+    assert {lease_of(store, name) for name in names} == {lease}
+    assert store.beat(names).notices == dict.fromkeys(names, 0)
+    for name in names:
+        store.close_session(name)
+
+    assert left(store, lease) == -1
+    assert store.beat(names[:2]).notices == {"s0": None, "s1": None}
+
+
+def test_a_lease_that_is_over_makes_room_for_another(etcd_server, opened) -> None:
+    """Revoked from outside: its sessions are lost, and whoever comes back gets a new one."""
+    store = opened(etcd_server.url(etcd_server.fresh_database()))
+    store.open_session(session("ann", "p"))
+    lease = lease_of(store, "ann")
+    etcd_server.call("kv/lease/revoke", {"ID": lease})
+    assert store._client.ask(KEEP_ALIVE, rpc.LeaseKeepAliveRequest(ID=lease)).TTL == 0
+    assert store.beat(["ann"]).notices == {"ann": None}
+
+    assert store.open_session(session("ann again", "p")).ttl == TTL
+    assert store.beat(["ann again"]).notices == {"ann again": 0}
