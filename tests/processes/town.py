@@ -172,6 +172,11 @@ class Town:
         """The register's file, if it is on SQLite."""
         return Path(self.url.removeprefix("sqlite:///"))
 
+    @property
+    def files(self) -> list[Path]:
+        """All that SQLite's processes lock to write."""
+        return [self.path, self.path.with_name(f"{self.path.name}-beats")]
+
     def start(self, name: str, **config: Any) -> Process:
         made = Process({"url": self.url, "ttl": TTL, "member_id": name, **config})
         self.processes.append(made)
@@ -192,7 +197,7 @@ class Town:
         store stand still for all, and nobody go down. (That is another story: see test_outages.)"""
         while True:
             at = process.stop()
-            if not (self.url.startswith("sqlite:") and any(map(_locked, (self.path, f"{self.path}-beats")))):
+            if not (self.url.startswith("sqlite:") and any(map(_locked, self.files))):
                 return at
             process.go_on()
             time.sleep(0.01)
@@ -264,7 +269,7 @@ def until(look: Callable[[], bool], what: Callable[[], object], within: float) -
         time.sleep(0.1)
 
 
-def _locked(path: Path | str) -> bool:
+def _locked(path: Path) -> bool:
     """Whether somebody is writing to this file."""
     with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as con:
         try:
