@@ -391,7 +391,7 @@ def test_no_majority_and_then_one_again(own_etcd_cluster, opened) -> None:
         for _ in range(10):
             bell.wait(1.0)
     for member in two:
-        member._launch()
+        member.launch()
     for member in two:
         member.wait_until_it_answers()
     cluster.leader()

@@ -227,8 +227,7 @@ class Cluster:
     def start(self) -> Self:
         """All at once: one alone never answers."""
         for member in self.members:
-            member._install()
-            member._launch()
+            member.launch()
         for member in self.members:
             member.wait_until_it_answers()
             member._has_run = True

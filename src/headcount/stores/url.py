@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote
 
 from headcount.errors import ConfigError
@@ -109,3 +110,15 @@ def _spelt(host: str, port: int | None) -> str:
 def _hidden(url: str) -> str:
     """Text that could not be taken apart: whatever stands before its last @ may be a password."""
     return repr("***@" + url.rpartition("@")[2] if "@" in url else url)
+
+
+def password(url: Url, password_file: str | None) -> str | None:
+    """Read each time that somebody connects, so that it can be changed while we run."""
+    if password_file is None:
+        return url.password
+    if url.password is not None:
+        raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
+    try:
+        return Path(password_file).read_text().splitlines()[0]
+    except (OSError, UnicodeDecodeError, IndexError) as exc:
+        raise ConfigError(f"password_file={password_file}: no password can be read there: {exc}") from exc

@@ -41,8 +41,7 @@ from headcount.stores.etcd.probe import explain, trusted
 from headcount.stores.etcd.records import Reading
 from headcount.stores.etcd.register import Register
 from headcount.stores.etcd.sessions import Sessions
-from headcount.stores.sql.server import password
-from headcount.stores.url import Url
+from headcount.stores.url import Url, password
 
 PROMISES = Guarantees(
     scope="network",

@@ -74,13 +74,13 @@ from headcount.stores.sql.collisions import again
 from headcount.stores.sql.commit import Commit, no_group
 from headcount.stores.sql.lines import Lines
 from headcount.stores.sql.recording import Group, write_history
-from headcount.stores.sql.server_options import INTERVAL, PROMISES, check, password
+from headcount.stores.sql.server_options import INTERVAL, PROMISES, check
 from headcount.stores.sql.server_sweep import Sweep
 from headcount.stores.sql.speaking import Found, Sql
 from headcount.stores.sql.statements import Migration, migrations, statements
 from headcount.stores.sql.ticks import next_epoch
 from headcount.stores.sql.unreadable import Reading
-from headcount.stores.url import Url
+from headcount.stores.url import Url, password
 
 L = TypeVar("L", bound=Hearing)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from headcount.errors import ConfigError
 from headcount.model import Guarantees, Seconds
@@ -45,13 +44,3 @@ def check(url: Url, password_file: str | None, **numbers: Seconds | None) -> Non
         raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
     if url.path.strip("/").count("/"):
         raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
-
-
-def password(url: Url, password_file: str | None) -> str | None:
-    """Read each time that somebody connects, so that it can be changed while we run."""
-    if password_file is None:
-        return url.password
-    try:
-        return Path(password_file).read_text().splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError) as exc:
-        raise ConfigError(f"password_file={password_file}: no password can be read there: {exc}") from exc

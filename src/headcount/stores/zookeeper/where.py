@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 from kazoo.security import ACL, Id, Permissions
@@ -11,7 +10,7 @@ from kazoo.security import ACL, Id, Permissions
 from headcount import native
 from headcount.errors import ConfigError, MissingDependency
 from headcount.model import Seconds
-from headcount.stores.url import Url
+from headcount.stores.url import Url, password
 from headcount.stores.zookeeper.link import Where
 
 PORT = 2181
@@ -53,7 +52,7 @@ def where(
         raise ConfigError(f"{url.safe}: tls_ca, tls_cert and tls_key go with tls=true")
     if bool(tls_cert) != bool(tls_key):
         raise ConfigError(f"{url.safe}: tls_cert and tls_key go together")
-    words = _password(url, password_file)
+    words = password(url, password_file)
     acl = ACL(Permissions.ALL, Id("world", "anyone"))
     if url.user is not None:
         if words is None:
@@ -83,17 +82,6 @@ def where(
 
 def _spelt(host: str, port: int | None) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{port or PORT}"
-
-
-def _password(url: Url, password_file: str | None) -> str | None:
-    if password_file is None:
-        return url.password
-    if url.password is not None:
-        raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
-    try:
-        return Path(password_file).read_text().splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError) as exc:
-        raise ConfigError(f"password_file={password_file}: no password can be read there: {exc}") from exc
 
 
 def _context(ca: str | None, cert: str | None, key: str | None) -> Any:
