@@ -1,10 +1,11 @@
-"""Three etcd servers under fifty members: one dies, one sleeps, most are gone for a while. Nobody leads beside
-another, and everybody is there in the end."""
+"""Three etcd servers under fifty members: one dies, one sleeps, most are gone for a while. Nobody leads
+beside another, and everybody is there in the end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -18,6 +19,9 @@ CROWD = 50
 SOON = 20.0
 
 TIMEOUT = 2.0
+
+HEARD = 0.25
+"""Seconds within which the watch tells whoever is lost, also on a busy machine."""
 
 
 @pytest.fixture
@@ -95,11 +99,10 @@ def test_most_are_gone_for_longer_than_the_ttl(place: tuple[Cluster, Town]) -> N
     two = cluster.followers()
     for member in two:
         member.kill()
+    time.sleep(2 * TTL)
     gone = {process.name: process.heard for process in people}
-    time.sleep(3 * TTL)  # how long they are gone is the point
-    for process in people:
-        late = [event for event in process.said("trusted", gone[process.name])]
-        assert all(event["last"] - event["first"] < 3 * TTL for event in late if event["first"])
+    time.sleep(TTL)
+    assert [process.said("trusted", gone[process.name]) for process in people] == [[], [], []]
     for member in two:
         member._launch()
     for member in two:
@@ -115,8 +118,9 @@ def test_most_are_gone_for_longer_than_the_ttl(place: tuple[Cluster, Town]) -> N
 
 
 def test_a_session_that_is_ended_from_outside(place: tuple[Cluster, Town]) -> None:
-    """An administrator revokes the lease of who leads: it stops before its successor begins, and comes back
-    behind the others."""
+    """An administrator revokes the lease of who leads: it hears of it when everybody does, and comes back
+    behind the others. (That it stops before its successor begins, nobody can promise: to etcd, a lease that
+    was revoked is one that was over. Tokens grow.)"""
     cluster, town = place
     people = ruling(town)
     for _ in range(3):
@@ -130,5 +134,10 @@ def test_a_session_that_is_ended_from_outside(place: tuple[Cluster, Town]) -> No
         ruler.wait_for("change", SOON, since[ruler.name], kind="lost")
         ruler.wait_for("change", SOON, since[ruler.name], kind="rejoined")
         until(lambda ruler=ruler: leader(people) is not ruler, lambda: trust(people), SOON)  # type: ignore[misc]
-    assert list(never_two(people)) == []
-    assert len({token for token, *_ in trust(people)}) >= 4
+    for process in people:
+        process.stop()
+    seen = trust(people)
+    assert len(seen) >= 4
+    for before, after in pairwise(seen):
+        assert after[0] > before[0]
+        assert after[1] > before[2] - HEARD
