@@ -94,6 +94,8 @@ class Client:
         self._lines: dict[str, dict[str, Any]] = {}
         self._channels: dict[str, Any] = {}
         self._at = 0
+        self.term = 0
+        """The newest term of the servers that an answer has borne."""
         self._lock = native.threading().Lock()
 
     def until(self) -> float:
@@ -109,7 +111,9 @@ class Client:
         failed: HeadcountError | None = None
         for host, seconds in self._turns(self.until() if until is None else until):
             try:
-                return Answer(self._ask_one(host, method, request, seconds), sent)
+                told = self._ask_one(host, method, request, seconds)
+                self.term = max(self.term, told.header.raft_term)
+                return Answer(told, sent)
             except NotLoggedIn as exc:
                 self._token, failed = None, exc
             except Elsewhere as exc:

@@ -34,6 +34,11 @@ def put(span: Span, value: bytes = b"", lease: int = 0) -> Op:
     return rpc.RequestOp(request_put=rpc.PutRequest(key=span.key, value=value, lease=lease))
 
 
+def touch(span: Span) -> Op:
+    """Write the key anew, with the value and the lease that it has. It must be there."""
+    return rpc.RequestOp(request_put=rpc.PutRequest(key=span.key, ignore_value=True, ignore_lease=True))
+
+
 def delete(span: Span) -> Op:
     return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=span.key, range_end=span.end))
 
@@ -66,6 +71,11 @@ def at(found: Any) -> int:
 
 def is_there(span: Span) -> Compare:
     return rpc.Compare(target=rpc.Compare.VERSION, result=rpc.Compare.GREATER, key=span.key, version=0)
+
+
+def lives_by(span: Span, lease: int) -> Compare:
+    """The key is there, and goes with this lease."""
+    return rpc.Compare(target=rpc.Compare.LEASE, result=rpc.Compare.EQUAL, key=span.key, lease=lease)
 
 
 def unchanged_since(span: Span, revision: int) -> Compare:

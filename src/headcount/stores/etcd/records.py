@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from headcount.model import Claim, Entry, Mark, RecordKind, Revision, Row
+from headcount.model import Claim, Entry, Mark, RecordKind, Revision, Row, Session
 from headcount.stores.base import log_corrupt
 
 R = TypeVar("R")
@@ -35,6 +35,13 @@ class Head(msgspec.Struct, frozen=True):
     revision: Revision
     id: str
     here: int = 0
+
+
+class Life(msgspec.Struct, frozen=True):
+    """A session. `moved`: how often it went to another lease; its key was written for that, too."""
+
+    session: Session
+    moved: int = 0
 
 
 class Told(msgspec.Struct, frozen=True):

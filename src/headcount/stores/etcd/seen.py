@@ -61,9 +61,7 @@ class Unsettled(Exception):
 class Life(NamedTuple):
     """The key of a session that lives."""
 
-    value: bytes
     lease: int
-    notice: int
 
 
 class Seen:
@@ -199,7 +197,7 @@ class Seen:
             case ["named", _, member_id, key]:
                 self._named.setdefault(member_id, set()).add(key)
             case ["life", session]:
-                self.lives[session] = Life(kv.value, kv.lease, kv.version - 1)
+                self.lives[session] = Life(kv.lease)
 
     def _take_record(self, kind: str, name: str, kv: Any) -> None:
         record = self._reading.record(kind, name, kv.key, kv.value)

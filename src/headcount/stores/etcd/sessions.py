@@ -5,6 +5,7 @@ Why a beat is trusted
     1. keep the lease alive        whichever server answers; on the leader, without consensus
     2. then read the sessions' keys, linearizably, all of them in one request
     3. taken, if the keys are there with that lease, and both answers bear the same term
+    4. trusted, if the lease is of that term, too; else the session moves to one that is (see `leases`)
 
 A keepalive by itself proves nothing. A leader that was paused, or cut off, answers it in good faith while the
 others have elected another, who knows nothing of it (etcd before 3.4.25 does not ask the others: its #15247).
@@ -20,7 +21,8 @@ The lease ends no sooner than its ttl after it was kept alive, which was after t
 on the caller counts.
 
 Notices. Whoever touches the rows of another writes the key of its session anew, with the same content. The
-key's version, less one, is the notice. No counter has to be read, and none can be written twice.
+key's version, less one, and less how often the session has moved, is the notice. No counter has to be
+read, and none can be written twice.
 
 A session that shares its lease with others lives by their beats. So who has not been beaten for a ttl, while
 others on its lease have, is ended here: a heart that stops beating a blind session must be able to lose it.
@@ -29,22 +31,22 @@ others on its lease have, is ended here: a heart that stops beating a blind sess
 from __future__ import annotations
 
 import math
-import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from headcount import native
 from headcount.errors import HeadcountError, StoreUnavailable
-from headcount.model import Beat, Granted, Seconds, Session, SessionId
+from headcount.model import Beat, Granted, Session, SessionId
 from headcount.model import when as time_of_day
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.client import GRANT, KEEP_ALIVE, RANGE, READ, REVOKE, TIME_TO_LIVE, TXN, Client
+from headcount.stores.etcd.client import KEEP_ALIVE, RANGE, READ, REVOKE, TIME_TO_LIVE, TXN, Client
 from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
+from headcount.stores.etcd.leases import Leases, term_of
 from headcount.stores.etcd.ops import MOST, delete, get, is_at, put, read, txn, unchanged_since, when
-from headcount.stores.etcd.records import encode
+from headcount.stores.etcd.records import Life, decode, encode
 
 TOGETHER = 50
 """Sessions in one transaction that opens them."""
@@ -57,11 +59,9 @@ class Sessions:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._leases: dict[tuple[str, int], int] = {}
-        """Ours, by process and ttl. For the watcher alone."""
+        self._leases = Leases(client, keys)
         self._lease_of: dict[SessionId, int] = {}
-        """Of each session that was opened or beaten here. It never changes, as long as the session lives."""
-        self._ttl: dict[int, Seconds] = {}
+        """Of each session that was opened or beaten here. It may have moved since: each beat looks."""
         self._beaten: dict[SessionId, float] = {}
 
     # ── opening ──
@@ -77,25 +77,22 @@ class Sessions:
         """It counts as a beat. A lease that was there before has to be kept alive; a new one lives from when
         it was granted, which a majority has agreed to."""
         while True:
-            before = set(self._leases.values())
-            leases = [self._lease(session, until) for session in sessions]
+            before = set(self._leases.ours.values())
+            leases = [self._leases.of(session, until) for session in sessions]
             try:
                 found = self._put(sessions, leases, until)
             except LeaseGone:
-                self._forget(leases)
+                self._leases.forget(leases)
                 continue
             for session, lease in zip(sessions, found, strict=True):
                 self._lease_of[session.id] = lease
                 self._beaten[session.id] = time.monotonic()
-            old = [
-                s.id
-                for s, lease in zip(sessions, found, strict=True)
-                if lease in before or lease not in leases
-            ]
-            lost = {s for s, notice in self._beat(old, until).items() if notice is None} if old else ()
+            new = {*leases} - before
+            old = {s.id: lease for s, lease in zip(sessions, found, strict=True) if lease not in new}
+            lost = {name for name, notice in self._beat([*old], until).items() if notice is None}
             if not lost:
-                return [Granted(ttl=self._ttl[lease]) for lease in found]
-            self._forget(lease for s, lease in zip(sessions, found, strict=True) if s.id in lost)
+                return [Granted(ttl=self._leases.ttl[self._lease_of[s.id]]) for s in sessions]
+            self._leases.forget({old[name] for name in lost})
 
     def _put(self, sessions: Sequence[Session], leases: Sequence[int], until: float) -> list[int]:
         """The lease that each has: the one that was meant for it, or the one that it had already."""
@@ -103,7 +100,7 @@ class Sessions:
         for session, lease in zip(sessions, leases, strict=True):
             life = self._keys.life(session.id)
             ops.append(
-                when([is_at(life, 0)], [put(life, encode(session), lease)], [get(life, keys_only=True)])
+                when([is_at(life, 0)], [put(life, encode(Life(session)), lease)], [get(life, keys_only=True)])
             )
         answer = self._client.ask(TXN, txn([], ops), until)
         found = []
@@ -111,21 +108,6 @@ class Sessions:
             there = response.response_txn
             found.append(lease if there.succeeded else there.responses[0].response_range.kvs[0].lease)
         return found
-
-    def _lease(self, session: Session, until: float) -> int:
-        key = (session.process, math.ceil(session.ttl))
-        if key not in self._leases:
-            # We choose the number, so that one which is asked for twice is granted once.
-            lease = secrets.randbelow((1 << 63) - 1) + 1
-            answer = self._client.ask(GRANT, rpc.LeaseGrantRequest(TTL=key[1], ID=lease), until)
-            self._ttl[lease] = float(answer.TTL)
-            self._leases[key] = lease
-        return self._leases[key]
-
-    def _forget(self, leases: Iterable[int]) -> None:
-        for lease in set(leases):
-            self._leases = {key: its for key, its in self._leases.items() if its != lease}
-            self._ttl.pop(lease, None)
 
     # ── beating ──
 
@@ -138,29 +120,41 @@ class Sessions:
     def _beat(self, names: Sequence[SessionId], until: float) -> dict[SessionId, int | None]:
         self._look_up([name for name in names if name not in self._lease_of], until)
         while True:
-            known = [name for name in names if name in self._lease_of]
-            kept = {lease: self._keep(lease, until) for lease in {self._lease_of[name] for name in known}}
-            term, found = self._read_lives(known, until)
+            known = {name: self._lease_of[name] for name in names if name in self._lease_of}
+            if not known:
+                return dict.fromkeys(names)
+            kept = {lease: self._keep(lease, until) for lease in {*known.values()}}
+            term, found = self._read_lives([*known], until)
             steady = all(answer.header.raft_term == term for answer in kept.values())
             notices: dict[SessionId, int | None] = dict.fromkeys(names)
-            for name in known:
-                life, lease = found.get(name), self._lease_of[name]
+            for name, lease in known.items():
+                life = found.get(name)
                 if life is None or not life.lease:
                     self._lease_of.pop(name, None)
                 elif life.lease != lease or kept[lease].TTL <= 0:
                     self._lease_of[name], steady = life.lease, False
                 else:
-                    notices[name] = life.version - 1
-            if steady:
-                self._ttl.update(
-                    {lease: float(answer.TTL) for lease, answer in kept.items() if answer.TTL > 0}
-                )
+                    notices[name] = life.version - 1 - self._moved(life)
+            self._leases.ttl |= {lease: float(answer.TTL) for lease, answer in kept.items() if answer.TTL > 0}
+            older = {n: known[n] for n, told in notices.items() if told is not None}
+            older = {name: lease for name, lease in older.items() if term_of(lease) != term}
+            if steady and not older:
                 return notices
             if time.monotonic() >= until:
                 raise StoreUnavailable(
                     f"{self._client.address}: its leader changes while we ask it; worth trying again"
                 )
-            native.threading().Event().wait(AGAIN)
+            if steady:
+                self._leases.move(older, until)
+            else:
+                native.threading().Event().wait(AGAIN)
+
+    @staticmethod
+    def _moved(life: Any) -> int:
+        try:
+            return decode(Life, life.value).moved
+        except ValueError:
+            return 0
 
     def _keep(self, lease: int, until: float) -> Any:
         return self._client.ask(KEEP_ALIVE, rpc.LeaseKeepAliveRequest(ID=lease), until)
@@ -177,14 +171,14 @@ class Sessions:
         terms = set()
         spans = [self._keys.life(name) for name in names] or [self._keys.about]
         if len(spans) == 1:
-            request = rpc.RangeRequest(key=spans[0].key, keys_only=True)
+            request = rpc.RangeRequest(key=spans[0].key)
             answers = [self._client.ask(RANGE, request, until)]
             terms.add(answers[0].header.raft_term)
             kvs = list(answers[0].kvs)
         else:
             kvs = []
             for n in range(0, len(spans), MOST):
-                request = read([get(span, keys_only=True) for span in spans[n : n + MOST]])
+                request = read([get(span) for span in spans[n : n + MOST]])
                 answer = self._client.ask(READ, request, until)
                 terms.add(answer.header.raft_term)
                 kvs += [kv for response in answer.responses for kv in response.response_range.kvs]
@@ -202,7 +196,7 @@ class Sessions:
             lease = self._lease_of.get(name)
             if lease is None:
                 self._beaten.pop(name, None)
-            elif name not in beaten and lease in leases and now - at > self._ttl.get(lease, math.inf):
+            elif name not in beaten and lease in leases and now - at > self._leases.ttl.get(lease, math.inf):
                 self._end(name, until)
 
     # ── closing ──
@@ -211,9 +205,9 @@ class Sessions:
         """The lease goes with the last of its sessions; if that fails, it ends by itself."""
         until = self._client.until()
         lease = self._end(session, until)
-        if lease not in self._leases.values() or lease in self._lease_of.values():
+        if lease not in self._leases.ours.values() or lease in self._lease_of.values():
             return
-        self._forget([lease])
+        self._leases.forget([lease])
         try:
             self._client.ask(REVOKE, rpc.LeaseRevokeRequest(ID=lease), until)
         except HeadcountError:

@@ -9,7 +9,19 @@ from headcount.model import RecordKind, Revision, SessionId
 from headcount.register import Ledger
 from headcount.stores.base import HISTORY
 from headcount.stores.etcd.keys import Keys
-from headcount.stores.etcd.ops import Op, delete, gathered, get, is_at, is_there, put, txn, when
+from headcount.stores.etcd.ops import (
+    Op,
+    delete,
+    gathered,
+    get,
+    is_at,
+    is_there,
+    lives_by,
+    put,
+    touch,
+    txn,
+    when,
+)
 from headcount.stores.etcd.records import Head, Told, decode, encode, key_of
 from headcount.stores.etcd.seen import Seen
 
@@ -34,7 +46,9 @@ class Written:
         alive = entered(self._seen, self._ledger)
         new = self._seen.entering(alive)
         compare = [is_at(keys.group(group), self._seen.head_at), is_at(keys.about, self._seen.about_at)]
-        compare += [is_there(keys.life(session)) for session in sorted(alive)]
+        compare += [
+            lives_by(keys.life(s), life.lease) for s in sorted(alive) if (life := self._seen.lives[s])
+        ]
         ops = [
             put(keys.group(group), encode(Head(self._ledger.revision, self._id, self._here + len(new)))),
             *([put(told, encode(Told(self._id, self._ledger.entries, self._touched())))] if moved else []),
@@ -94,10 +108,9 @@ class Written:
         """To be written is all that it takes: etcd counts how often a key has been. It must not bring back
         one that is gone meanwhile."""
         for session in self._ledger.notices:
-            life = self._seen.lives[session]
-            if life is not None:
+            if self._seen.lives[session] is not None:
                 span = self._keys.life(session)
-                yield when([is_there(span)], [put(span, life.value, life.lease)])
+                yield when([is_there(span)], [touch(span)])
 
     def _trimming(self) -> Iterator[Op]:
         """Now and then. A commit has as many revisions as lines of history, or more."""
