@@ -104,7 +104,7 @@ def test_most_are_gone_for_longer_than_the_ttl(place: tuple[Cluster, Town]) -> N
     time.sleep(TTL)
     assert [process.said("trusted", gone[process.name]) for process in people] == [[], [], []]
     for member in two:
-        member._launch()
+        member.launch()
     for member in two:
         member.wait_until_it_answers()
 
