@@ -161,6 +161,22 @@ def test_who_speaks_tls_to_a_plain_port(zookeeper_server: ZooKeeper, prefix: str
         client(zookeeper_server.url(prefix, tls="true")).open()
 
 
+def test_files_of_tls_that_cannot_be_used(zookeeper_server: ZooKeeper, prefix: str, client, tmp_path) -> None:
+    """Named by the one who opens the store, not by a thread of its own."""
+    file = tmp_path / "ca.pem"
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="tls_ca"):
+            client(zookeeper_server.url(prefix, tls="true", tls_ca=file)).open()
+        file.write_text("no certificate")
+
+
+def test_a_name_that_is_none_is_no_crash(client) -> None:
+    """Nobody can tell the client library's thread what is wrong with it."""
+    for name in ("no-such-host.invalid", "a..b", "x" * 70):
+        with pytest.raises(StoreUnavailable):
+            client(f"zookeeper://{name}/x", timeout=0.3).open()
+
+
 def test_a_path_that_is_not_there_is_made(zookeeper_server: ZooKeeper, prefix: str, client) -> None:
     """Also where those above it are missing."""
     store = opened(client(zookeeper_server.url(f"{prefix}/deep/down")))
