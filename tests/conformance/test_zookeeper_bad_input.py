@@ -149,6 +149,20 @@ def test_tls(own_zookeeper: Callable[..., ZooKeeper], client) -> None:
         client(server.url("web", tls="true")).open()
 
 
+def test_a_server_that_wants_to_know_whose_certificate_it_is(
+    own_zookeeper: Callable[..., ZooKeeper], client
+) -> None:
+    """Who shows one that it believes comes in; who shows none does not, and is not kept waiting for longer
+    than a call may take."""
+    server = own_zookeeper(ssl=True, **{"ssl.clientAuth": "need"})
+    url = server.url("web", tls="true", tls_ca=server.certificate)
+    store = opened(client(url, tls_cert=str(server.certificate), tls_key=str(server.key)))
+
+    assert store.create_group("web")
+    with pytest.raises((ConfigError, StoreUnavailable)):
+        client(url).open()
+
+
 def test_who_speaks_plainly_to_a_tls_port(own_zookeeper: Callable[..., ZooKeeper], client) -> None:
     """The server says nothing, and so all that can be said is what it might be."""
     with pytest.raises(StoreUnavailable, match="tls=true"):
