@@ -149,6 +149,20 @@ def test_tls(own_zookeeper: Callable[..., ZooKeeper], client) -> None:
         client(server.url("web", tls="true")).open()
 
 
+def test_a_server_that_wants_to_know_whose_certificate_it_is(
+    own_zookeeper: Callable[..., ZooKeeper], client
+) -> None:
+    """Who shows one that it believes comes in; who shows none does not, and is not kept waiting for longer
+    than a call may take."""
+    server = own_zookeeper(ssl=True, **{"ssl.clientAuth": "need"})
+    url = server.url("web", tls="true", tls_ca=server.certificate)
+    store = opened(client(url, tls_cert=str(server.certificate), tls_key=str(server.key)))
+
+    assert store.create_group("web")
+    with pytest.raises((ConfigError, StoreUnavailable)):
+        client(url).open()
+
+
 def test_who_speaks_plainly_to_a_tls_port(own_zookeeper: Callable[..., ZooKeeper], client) -> None:
     """The server says nothing, and so all that can be said is what it might be."""
     with pytest.raises(StoreUnavailable, match="tls=true"):
@@ -159,6 +173,22 @@ def test_who_speaks_tls_to_a_plain_port(zookeeper_server: ZooKeeper, prefix: str
     """That is nothing which waiting would mend."""
     with pytest.raises(ConfigError, match="secureClientPort"):
         client(zookeeper_server.url(prefix, tls="true")).open()
+
+
+def test_files_of_tls_that_cannot_be_used(zookeeper_server: ZooKeeper, prefix: str, client, tmp_path) -> None:
+    """Named by the one who opens the store, not by a thread of its own."""
+    file = tmp_path / "ca.pem"
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="tls_ca"):
+            client(zookeeper_server.url(prefix, tls="true", tls_ca=file)).open()
+        file.write_text("no certificate")
+
+
+def test_a_name_that_is_none_is_no_crash(client) -> None:
+    """Nobody can tell the client library's thread what is wrong with it."""
+    for name in ("no-such-host.invalid", "a..b", "x" * 70):
+        with pytest.raises(StoreUnavailable):
+            client(f"zookeeper://{name}/x", timeout=0.3).open()
 
 
 def test_a_path_that_is_not_there_is_made(zookeeper_server: ZooKeeper, prefix: str, client) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
@@ -12,10 +14,11 @@ from headcount.errors import OutcomeUnknown, StoreUnavailable
 from headcount.model import Committed, Enter, Ring, Session, SessionId, State
 from headcount.stores import make
 from headcount.stores.base import Doorbell
-from headcount.stores.zookeeper.link import Link
+from headcount.stores.zookeeper.link import Failed, Link
 from headcount.stores.zookeeper.store import ZooKeeperStore
 from tests.processes.waiting import eventually
 from tests.servers.base import HOST
+from tests.servers.pipe import Pipe
 from tests.servers.zookeeper import Ensemble, ZooKeeper
 
 TTL = 2.0
@@ -55,6 +58,13 @@ def place(zookeeper_server: ZooKeeper) -> Iterator[Place]:
     made = Place(zookeeper_server.url(zookeeper_server.fresh_path()))
     yield made
     made.store.close()
+
+
+@pytest.fixture
+def pipe(zookeeper_server: ZooKeeper) -> Iterator[Pipe]:
+    made = Pipe(zookeeper_server.port)
+    yield made
+    made.close()
 
 
 def end_from_outside(server: ZooKeeper, link: Link | None) -> None:
@@ -129,6 +139,41 @@ def test_a_cut_connection_costs_no_session(place: Place) -> None:
     assert eventually(lambda: bell.wait(0.2).groups is None, "a ring for everything", 2)
     assert place.states() == {"ann": State.UP}
     bell.close()
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_a_write_of_which_nobody_heard_may_have_happened(
+    zookeeper_server: ZooKeeper, pipe: Pipe, monkeypatch: pytest.MonkeyPatch, carried_out: bool
+) -> None:
+    """The connection goes silent as the write leaves, or as its answer comes: the same to us."""
+    url = zookeeper_server.url(zookeeper_server.fresh_path())
+    place = Place(url.replace(f":{zookeeper_server.port}/", f":{pipe.port}/"), timeout=1.0)
+    place.enter("ann", ttl=20.0)
+    write = Link.multi
+
+    def cut(link: Link, operations: Sequence[Any], until: float) -> Failed | None:
+        pipe.answers_lost, pipe.silent = carried_out, not carried_out
+        return write(link, operations, until)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Link, "multi", cut)
+        with pytest.raises(OutcomeUnknown):
+            place.store.create_group("api")
+        with pytest.raises((StoreUnavailable, OutcomeUnknown)):
+            place.store.beat(["ann"])
+    with pytest.raises(StoreUnavailable):
+        place.store.read("web")
+    pipe.mend()
+    answers: list[bool] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(StoreUnavailable, OutcomeUnknown):
+            answers.append(place.store.create_group("api"))
+        return bool(answers)
+
+    eventually(answered, "an answer", 15)
+    assert answers == [not carried_out]
+    place.store.close()
 
 
 def test_who_is_beaten_no_more_goes_though_others_keep_the_session(place: Place) -> None:

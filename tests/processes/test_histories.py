@@ -23,7 +23,7 @@ from headcount.model import Snapshot
 from headcount.stores.base import Store
 from tests.processes.history import Commit, Read, Record, commit_seen, judge, load
 from tests.processes.member import now
-from tests.processes.places import SERVERS, connections, on_every_server
+from tests.processes.places import EXPIRING, SERVERS, connections, on_every_server
 from tests.processes.town import ROOT, Town, until
 from tests.processes.writer import GROUP, Writer, look
 from tests.servers.mariadb import MariaDB
@@ -68,7 +68,9 @@ def writers(
 
 
 @pytest.mark.parametrize(
-    ("town", "seed"), [("sqlite", 1), ("sqlite", 2), *((kind, 1) for kind in SERVERS)], indirect=["town"]
+    ("town", "seed"),
+    [("sqlite", 1), ("sqlite", 2), *((kind, 1) for kind in (*SERVERS, *EXPIRING))],
+    indirect=["town"],
 )
 def test_what_processes_record_fits_together(town: Town, tmp_path: Path, seed: int) -> None:
     """Revisions follow real time without a gap, every read is the register at one revision, and tokens grow,

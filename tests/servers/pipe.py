@@ -15,6 +15,8 @@ class Pipe:
     def __init__(self, target: int) -> None:
         self.target = target
         self.silent = False
+        self.answers_lost = False
+        """What the target says does not come through; what it is told does."""
         self._ends: list[socket.socket] = []
         self._door = socket.create_server((HOST, 0))
         self.port: int = self._door.getsockname()[1]
@@ -32,19 +34,20 @@ class Pipe:
                 server.settimeout(None)
                 self._ends += [client, server]
                 for one, other in ((client, server), (server, client)):
-                    threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+                    back = one is server
+                    threading.Thread(target=self._carry, args=(one, other, back), daemon=True).start()
 
-    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+    def _carry(self, one: socket.socket, other: socket.socket, back: bool) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(65_536):
-                if not self.silent:
+                if not (self.silent or (back and self.answers_lost)):
                     other.sendall(data)
         if not self.silent:
             _end(one, other)
 
     def mend(self) -> None:
         """What was said meanwhile is lost, and so are the connections."""
-        self.silent = False
+        self.silent = self.answers_lost = False
         ends, self._ends = self._ends, []
         _end(*ends)
 

@@ -65,16 +65,17 @@ class ZooKeeper(Server):
         self.quorum_ports = free_port(), free_port()
         self.certificate: Path | None = None
         if ssl:
-            self.certificate, key = certificate(self.folder, owner=self.owner)
+            self.certificate, self.key = certificate(self.folder, owner=self.owner)
             both = self.folder / "server.pem"
-            both.write_text(key.read_text() + self.certificate.read_text())
+            both.write_text(self.key.read_text() + self.certificate.read_text())
             trusted = self.folder / "trusted.pem"  # what a file is, it believes its name
             trusted.write_text(self.certificate.read_text())
-            self.settings |= {
+            self.settings = {
                 "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
                 "ssl.keyStore.location": str(both),
                 "ssl.trustStore.location": str(trusted),
                 "ssl.clientAuth": "none",
+                **self.settings,
             }
 
     def _install(self) -> None:

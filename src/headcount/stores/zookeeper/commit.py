@@ -23,7 +23,7 @@ from kazoo.exceptions import NodeExistsError, NoNodeError
 from kazoo.protocol.serialization import CheckVersion, Create, Delete, SetData
 from msgspec.structs import replace
 
-from headcount.errors import CapabilitiesTooLarge, StoreUnavailable
+from headcount.errors import CapabilitiesTooLarge, HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Committed, Outcome, Row, Seconds, SessionId, Wish
 from headcount.register import Ledger, apply_all
 from headcount.stores.zookeeper.handler import Handler
@@ -43,6 +43,11 @@ LARGEST = 1_000_000
 
 class TooMuch(Exception):
     """More than fits in one request."""
+
+
+def unknown_if(written: bool, error: HeadcountError) -> HeadcountError:
+    """What to say to all, where a part of what they asked for was written before this happened."""
+    return OutcomeUnknown(f"a part was written before this: {error}") if written else error
 
 
 class Commit:
@@ -72,7 +77,11 @@ class Commit:
         except TooMuch as exc:
             if len(wishes) > 1:
                 half = len(wishes) // 2
-                return [*self.carry_out(wishes[:half], settle), *self.carry_out(wishes[half:])]
+                first = self.carry_out(wishes[:half], settle)
+                try:
+                    return [*first, *self.carry_out(wishes[half:])]
+                except HeadcountError as error:
+                    raise unknown_if(True, error) from error
             raise CapabilitiesTooLarge(
                 f"{self._link.where.address}: a commit of {exc} bytes is more than ZooKeeper takes at once "
                 f"({LARGEST:,}); write less together"

@@ -8,7 +8,6 @@ a program which has replaced Python's threads and sockets does not stop the hear
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import time
 from collections.abc import Callable, Sequence
@@ -27,17 +26,18 @@ class TookTooLong(Exception):
 
 
 class Handler:
-    """One for each client. `tls`: makes the context of a connection, if there is to be one."""
+    """One for each client. `tls`: the context of its connections, if they are to have one. `failed`: what its
+    thread ended for, if that was nothing that it knows how to go on after."""
 
     name = "headcount"
     timeout_exception = TookTooLong
     queue_impl = queue.Queue
     queue_empty = queue.Empty
 
-    def __init__(self, tls: Callable[[], Any] | None = None) -> None:
+    def __init__(self, tls: Any = None) -> None:
         self.running = False
+        self.failed: BaseException | None = None
         self._tls = tls
-        self._context: Any = None
 
     def start(self) -> None:
         self.running = True
@@ -63,10 +63,18 @@ class Handler:
 
     def spawn(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> Any:
         thread = native.threading().Thread(
-            target=_ended_quietly, args=(function, args, kwargs), name="headcount-zookeeper", daemon=True
+            target=self._run, args=(function, args, kwargs), name="headcount-zookeeper", daemon=True
         )
         thread.start()
         return thread
+
+    def _run(self, function: Callable[..., object], args: Any, kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except InterruptedError:
+            pass  # it was told to stop while it waited to connect again
+        except Exception as exc:  # noqa: BLE001 - for whoever asks next
+            self.failed = exc
 
     def dispatch_callback(self, callback: Any) -> None:
         """kazoo's own watchers: there are none."""
@@ -85,11 +93,9 @@ class Handler:
         if self._tls is None:
             return con
         try:
-            if self._context is None:
-                self._context = self._tls()
             if until is not None:
                 con.settimeout(max(0.05, until - time.monotonic()))
-            return self._context.wrap_socket(con, server_hostname=hostname)
+            return self._tls.wrap_socket(con, server_hostname=hostname)
         except BaseException:
             con.close()
             raise
@@ -111,9 +117,3 @@ class Handler:
             number for number, _ in poll.poll(None if timeout is None else max(0, round(timeout * 1000)))
         }
         return [r for r in rlist if r.fileno() in found], [w for w in wlist if w.fileno() in found], []
-
-
-def _ended_quietly(function: Callable[..., object], args: Any, kwargs: Any) -> None:
-    """A client that is told to stop while it waits to connect again says so by an exception."""
-    with contextlib.suppress(InterruptedError):
-        function(*args, **kwargs)

@@ -82,7 +82,7 @@ class Link:
         """The session was lost. One that does not ping does not begin another."""
         self._lost = lost
         self._goes_on = pings
-        handler = Handler(where.tls)
+        self._handler = handler = Handler(where.tls() if where.tls is not None else None)
         self._client = KazooClient(
             hosts=where.hosts,
             timeout=session,
@@ -113,9 +113,9 @@ class Link:
         return bool(self._client.connected) and not self.over
 
     @property
-    def identity(self) -> int:
-        """The number of the session, as the owner of ephemeral nodes is called."""
-        return int(self._client._session_id or 0)
+    def finished(self) -> bool:
+        """Whether it will not connect again by itself: it was refused, or its thread has ended."""
+        return self._client._state == KeeperState.AUTH_FAILED or self._handler.failed is not None
 
     def _changed(self, state: str) -> None:
         if state == KazooState.CONNECTED:
@@ -140,6 +140,8 @@ class Link:
         while not client.connected:
             if client._state == KeeperState.AUTH_FAILED:
                 raise denied(self.where.address)
+            if self._handler.failed is not None:
+                raise cannot_connect(self._handler.failed, self.where.address)
             if self.over or client._stopped.is_set():
                 raise StoreUnavailable(f"{self.where.address}: this session is over")
             if time.monotonic() >= until:

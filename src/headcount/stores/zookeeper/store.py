@@ -42,7 +42,7 @@ from headcount.model import (
 )
 from headcount.stores.base import Together, log_corrupt
 from headcount.stores.url import Url
-from headcount.stores.zookeeper.commit import Commit
+from headcount.stores.zookeeper.commit import Commit, unknown_if
 from headcount.stores.zookeeper.doorbell import DELETED, Bells, ZooKeeperDoorbell
 from headcount.stores.zookeeper.groups import Groups, prepare
 from headcount.stores.zookeeper.hearts import Heart, Hearts
@@ -154,6 +154,10 @@ class ZooKeeperStore(Together):
             link.close()
 
     def _eyes(self) -> Link:
+        link = self._open
+        if link is not None and link.finished:
+            self._open = None
+            link.close(goodbye=False)
         if self._open is None:
             self.open()
         assert self._open is not None
@@ -227,7 +231,10 @@ class ZooKeeperStore(Together):
         hearts = [(self._hearts.of(wish.by) if wish.by else None, wish) for wish in wishes]
         for _, part in groupby(hearts, key=lambda pair: id(pair[0])):
             of_one = list(part)
-            outcomes += self._commit(group, [wish for _, wish in of_one], of_one[0][0], until)
+            try:
+                outcomes += self._commit(group, [wish for _, wish in of_one], of_one[0][0], until)
+            except HeadcountError as exc:
+                raise unknown_if(bool(outcomes), exc) from exc
         if not wishes:
             self._reading(group, until).only([])
         return outcomes
