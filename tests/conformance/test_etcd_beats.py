@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from headcount.errors import StoreUnavailable
-from headcount.model import Enter, Session, State
+from headcount.model import Enter, Remark, Session, State
 from headcount.stores import make
 from headcount.stores.etcd import rpc_pb2 as rpc
 from headcount.stores.etcd.client import KEEP_ALIVE, TIME_TO_LIVE
@@ -85,6 +85,38 @@ def test_a_leader_that_slept_through_an_election_is_not_believed(own_etcd_cluste
         assert min(seconds for _, seconds in answers) >= TTL - 2
         for heart in hearts:
             heart.close()
+
+
+def test_a_leader_that_wakes_up_ends_no_session(own_etcd_cluster, opened) -> None:
+    """It finds leases that nobody has kept alive with it, and has them revoked. Ours have moved to others by
+    then, with all that lives by them, and no notice is told of that."""
+    cluster: Cluster = own_etcd_cluster()
+    heart = opened(cluster.url("x"), timeout=3.0)
+    heart.create_group("web")
+    names = ["ann", "bob", "cid"]
+    for name in names:
+        heart.open_session(session(name, "p", ttl=3.0))
+        enter = Enter(key=name, member_id=name, session=name, instance=name, host="h", ttl=3.0, seen=0)
+        heart.commit("web", [enter], by=name)
+    heart.commit("web", [Remark(member_id="ann", seen=0, disabled="once")])
+    before = heart.read("web")
+    for _ in range(2):
+        leader, lease = cluster.leader(), lease_of(heart, "ann")
+        leader.freeze()
+        end = time.monotonic() + 5.0
+        thawed = False
+        while time.monotonic() < end + 1.5:
+            if time.monotonic() > end and not thawed:
+                leader.thaw()
+                thawed = True
+            assert heart.beat(names).notices == {"ann": 1, "bob": 0, "cid": 0}
+            time.sleep(0.3)
+        assert {lease_of(heart, name) for name in names} != {lease}
+        assert len({lease_of(heart, name) for name in names}) == 1
+
+    assert heart.read("web") == before
+    assert heart.open_session(session("dan", "p", ttl=3.0)).ttl == 3.0
+    assert lease_of(heart, "dan") == lease_of(heart, "ann")
 
 
 def test_who_has_no_majority_takes_no_beat(own_etcd_cluster, opened) -> None:

@@ -55,7 +55,7 @@ class Leases:
         return self.ours[key]
 
     def forget(self, leases: Collection[int]) -> None:
-        self.ours = {key: lease for key, lease in self.ours.items() if lease not in leases}
+        self.ours = {key: lease for key, lease in list(self.ours.items()) if lease not in leases}
 
     def _grant(self, ttl: int, until: float) -> int:
         """We choose the number, so that one which is asked for twice is granted once."""
@@ -71,7 +71,7 @@ class Leases:
             if term_of(new) != self._client.term:
                 new = self._grant(round(self.ttl[old]), until)
                 self._next = {old: new} if len(self._next) > MOST else {**self._next, old: new}
-            self.ours = {key: new if lease == old else lease for key, lease in self.ours.items()}
+            self.ours = {key: new if lease == old else lease for key, lease in list(self.ours.items())}
             for session in [session for session, lease in sessions.items() if lease == old]:
                 self._move_one(session, old, new, until)
 

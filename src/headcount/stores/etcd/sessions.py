@@ -56,6 +56,8 @@ AGAIN = 0.02
 
 
 class Sessions:
+    """Used by the heart and by the watcher: what they share is looked at and changed in single steps."""
+
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
@@ -205,7 +207,7 @@ class Sessions:
         """The lease goes with the last of its sessions; if that fails, it ends by itself."""
         until = self._client.until()
         lease = self._end(session, until)
-        if lease not in self._leases.ours.values() or lease in self._lease_of.values():
+        if lease not in list(self._leases.ours.values()) or lease in list(self._lease_of.values()):
             return
         self._leases.forget([lease])
         try:
