@@ -79,6 +79,23 @@ def parse(url: str) -> Url:
     )
 
 
+def one_password(url: Url, password_file: str | None) -> None:
+    """Raises `ConfigError` where two are given."""
+    if password_file is not None and url.password is not None:
+        raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
+
+
+def password(url: Url, password_file: str | None) -> str | None:
+    """Read each time that somebody connects, so that it can be changed while we run."""
+    one_password(url, password_file)
+    if password_file is None:
+        return url.password
+    try:
+        return Path(password_file).read_text().splitlines()[0]
+    except (OSError, UnicodeDecodeError, IndexError) as exc:
+        raise ConfigError(f"password_file={password_file}: no password can be read there: {exc}") from exc
+
+
 def _host(scheme: str, text: str) -> tuple[str, int | None]:
     bracketed = re.fullmatch(
         r"\[(?P<host>[^\]]+)\](?::(?P<port>\d+))?|(?P<name>[^:]+)(?::(?P<number>\d+))?", text
@@ -110,15 +127,3 @@ def _spelt(host: str, port: int | None) -> str:
 def _hidden(url: str) -> str:
     """Text that could not be taken apart: whatever stands before its last @ may be a password."""
     return repr("***@" + url.rpartition("@")[2] if "@" in url else url)
-
-
-def password(url: Url, password_file: str | None) -> str | None:
-    """Read each time that somebody connects, so that it can be changed while we run."""
-    if password_file is None:
-        return url.password
-    if url.password is not None:
-        raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
-    try:
-        return Path(password_file).read_text().splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError) as exc:
-        raise ConfigError(f"password_file={password_file}: no password can be read there: {exc}") from exc

@@ -41,7 +41,7 @@ from headcount.stores.etcd.probe import explain, trusted
 from headcount.stores.etcd.records import Reading
 from headcount.stores.etcd.register import Register
 from headcount.stores.etcd.sessions import Sessions
-from headcount.stores.url import Url, password
+from headcount.stores.url import Url, one_password, password
 
 PROMISES = Guarantees(
     scope="network",
@@ -220,8 +220,7 @@ def _check(
 ) -> None:
     if not 0.1 <= timeout <= 60:
         raise ConfigError(f"{url.safe}: the option 'timeout' goes from 0.1 to 60, not {timeout:g}")
-    if password_file is not None and url.password is not None:
-        raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
+    one_password(url, password_file)
     if (url.password is not None or password_file is not None) and not url.user:
         raise ConfigError(f"{url.safe}: a password, and nobody whose it is: etcd://user:password@host")
     if tls is False and any(files):

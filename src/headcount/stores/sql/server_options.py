@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from headcount.errors import ConfigError
 from headcount.model import Guarantees, Seconds
-from headcount.stores.url import Url
+from headcount.stores.url import Url, one_password
 
 PROMISES = Guarantees(
     scope="network",
@@ -40,7 +40,6 @@ def check(url: Url, password_file: str | None, **numbers: Seconds | None) -> Non
             raise ConfigError(
                 f"{url.safe}: the option {name!r} goes from {least:g} to {most:g}, not {value:g}"
             )
-    if password_file is not None and url.password is not None:
-        raise ConfigError(f"{url.safe}: a password in the URL and a password_file: give one of them")
+    one_password(url, password_file)
     if url.path.strip("/").count("/"):
         raise ConfigError(f"{url.safe}: after the host comes one name, that of the database")
