@@ -352,8 +352,11 @@ class Ledger:
 
     # ── what a sweep does ──
 
-    def expire(self, row: Row) -> None:
-        """The row's session is fenced: it is down, and a lock or its place in a queue is gone."""
+    def expire(self, row: Row, *, early: bool = False) -> None:
+        """The row's session is over: it is down, and a lock or its place in a queue is gone. `early`: it has
+        ended before its time, so that its owner may still trust the place, which becomes a claim."""
+        if early:
+            self._claim(row)
         if row.mode:
             self._remove("row", row.key)
         else:
@@ -383,7 +386,12 @@ class Ledger:
         if not row.session or row.session == self._by or not self._records.alive(row.session):
             return
         self.notices.add(row.session)
-        if fenced or not (row.standing_since or row.shards):
+        if not fenced:
+            self._claim(row)
+
+    def _claim(self, row: Row) -> None:
+        """What somebody may still trust to have is kept from the others."""
+        if not (row.standing_since or row.shards):
             return
         revision = self._next()
         key = f"{row.key}@{revision}"

@@ -64,6 +64,9 @@ class MemorySessions(MemoryHarness):
         self.now = 1000.0
         self.server = MemoryServer(mode="sessions", clock=lambda: self.now)
 
+    def end_session(self, owner: Store, session: SessionId) -> None:
+        self.server.end_early(session)
+
     def pass_time(self, seconds: Seconds, *, kept: Collection[SessionId] = ()) -> None:
         """In steps of a quarter of a ttl, so that those who are kept can beat in between."""
         heart, end = self.connect(), self.now + seconds

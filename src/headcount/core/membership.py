@@ -202,6 +202,7 @@ class Membership:
         self._must_look = self._must_create = False
         self._seen_again(now)
         self._rows = {row.key: row for row in seen.rows}
+        self._note_place()
         self._mark = seen.marks[0] if seen.marks else None
         self._claims = seen.claims
         self._face()
@@ -212,6 +213,7 @@ class Membership:
             case Committed():
                 self.committed = max(self.committed, outcome.revision)
                 self._rows = {row.key: row for row in outcome.rows} or self._rows
+                self._note_place()
                 self._claims = ()
                 self._must_look = not outcome.rows
                 if not outcome.rows:
@@ -236,6 +238,13 @@ class Membership:
             self._stumbled(now, free=0)
             if self.phase is Phase.JOINING and not self._returning and not isinstance(error, ConnectionError):
                 self._give_up(error)
+
+    def _note_place(self) -> None:
+        self.presence.held |= any(
+            row.standing_since or row.shards
+            for row in self._rows.values()
+            if row.session == self.presence.session_id
+        )
 
     def doubted(self, now: Seconds) -> None:
         """We do not know whether our last commit was written, or will be yet. One look does not tell:

@@ -117,9 +117,13 @@ class Node:
     # ── what both hands do ──
 
     def lose(self, agent: Agent) -> None:
-        """The store says that this session is lost."""
-        self.by_session.pop(agent.presence.session_id, None)
+        """The store says that this session is lost. Where it may have ended before its time, its places are
+        kept from the others until somebody says that nobody trusts them: we do."""
+        session, held = agent.presence.session_id, agent.presence.held
+        self.by_session.pop(session, None)
         agent.lost()
+        if held and not self.ticks:
+            self.watcher.part_with(session)
         self.watcher.poke(agent)
         self.tell_self(agent)
 

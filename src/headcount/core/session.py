@@ -62,6 +62,8 @@ class Presence:
         self._told_at = 0.0
         self._unread_since: float | None = None
         self._taken_at = 0.0
+        self.held = False
+        """Whether a row in this session has had a place that others may be waiting for."""
         self._told_late = False
         """Whether those who would end the session hear of a beat only a while after it was taken."""
         self._asked_before = 0.0
@@ -94,6 +96,7 @@ class Presence:
         self._notice_read = self._notice_told = 0
         self._unread_since = None
         self._unserved = (0.0, 0.0)
+        self.held = False
         self.generation += 1
         self.taken(0, asked, now)
 

@@ -100,10 +100,14 @@ class Watcher:
         self._busy.setdefault(agent.me.instance)
         self._node.moved.add(agent.me.instance)
 
+    def part_with(self, session: SessionId) -> None:
+        """This session is over, and nobody trusts anything of it."""
+        self._strays.append(session)
+
     @property
     def pending(self) -> bool:
         """Whether there is something to do now, as far as can be told without looking."""
-        return bool(self._kept or self._busy or self._node.dirty or self._node.sweep)
+        return bool(self._kept or self._strays or self._busy or self._node.dirty or self._node.sweep)
 
     def try_again(self) -> None:
         """There is reason to believe that the store serves again. What was asked before may still fail: it
@@ -139,7 +143,9 @@ class Watcher:
             node.pass_at = at
         elif not self._wake_at:
             node.idle(at)
-        wake_at = at if self._kept or self._busy else min(self._wake_at.values(), default=math.inf)
+        wake_at = (
+            at if self._kept or self._strays or self._busy else min(self._wake_at.values(), default=math.inf)
+        )
         if node.sweep:
             wake_at = min(wake_at, self._sweep_at)
         return Listen(max(at, min(wake_at, at + LONGEST)), doorbell=bool(node.replicas))
@@ -332,6 +338,9 @@ class Watcher:
                 self._strays.append(session.id)  # whoever it was for has been closed meanwhile
             case DoClose() if agent is not None and isinstance(answer, HeadcountError):
                 agent.close_failed(now.boot)
+            case DoClose(session=closed) if agent is None:
+                if isinstance(answer, ConnectionError):
+                    self._strays.append(closed)
             case DoClose(session=closed) if agent is not None:
                 node.by_session.pop(closed, None)
                 agent.presence.lost()

@@ -149,7 +149,8 @@ class Store(Protocol):
         ...
 
     def close_session(self, session: SessionId) -> None:
-        """End it at once. What rows it still has go down as if it had expired."""
+        """Its owner is done with it, and trusts nothing of it any more: end it at once, if it is not over.
+        What rows it still has go down as if it had expired, and claims of it go."""
         ...
 
     def beat(self, sessions: Sequence[SessionId]) -> Beat:

@@ -137,6 +137,8 @@ class MemoryServer:
             self.floor: Revision = self.epoch << 32
             self.groups: dict[str, _Group] = {}
             self.sessions: dict[SessionId, _Session] = {}
+            self.early: dict[SessionId, float] = {}
+            """By session that was ended before its time: until when its owner may trust."""
             self.vacates: dict[tuple[str, str], tuple[int, int]] = {}
             self.entries: defaultdict[str, deque[tuple[int, Entry]]] = defaultdict(
                 lambda: deque(maxlen=HISTORY)
@@ -200,10 +202,19 @@ class MemoryServer:
         for name, group in self.groups.items():
             ledger = self.ledger(name)
             for row in [row for row in group.rows.values() if row.live and row.session in ended]:
-                ledger.expire(row)
-            for claim in [claim for claim in group.claims.values() if not self.alive(claim.session)]:
-                ledger.vacate(claim, "its session is gone")
+                ledger.expire(row, early=row.session in self.early)
+            for claim in list(group.claims.values()):
+                if not self.alive(claim.session) and claim.session not in self.early:
+                    ledger.vacate(claim, "its session is gone")
             self.write(name, ledger)
+
+    def end_early(self, session: SessionId) -> None:
+        """What an administrator can do where the store expires sessions itself."""
+        with self.lock:
+            self.expire_by_clock()
+            if self.alive(session):
+                self.early[session] = self.sessions[session].deadline
+                self._forget({session})
 
     def expire_by_clock(self) -> None:
         """In sessions mode, before anything else is looked at: what is over by now, is over."""
@@ -211,8 +222,14 @@ class MemoryServer:
             return
         now = self.clock()
         ended = {key for key, s in self.sessions.items() if s.fenced_at is None and s.deadline <= now}
-        if not ended:
+        waited = {session for session, until in self.early.items() if until <= now}
+        if not ended and not waited:
             return
+        for session in waited:
+            del self.early[session]
+        self._forget(ended)
+
+    def _forget(self, ended: Collection[SessionId]) -> None:
         self.end(ended)
         for session in ended:
             del self.sessions[session]
@@ -374,8 +391,9 @@ class MemoryStore:
 
     def close_session(self, session: SessionId) -> None:
         with self._held() as server:
-            if server.alive(session):
-                server.end({session})
+            early = server.early.pop(session, None) is not None
+            if early or server.alive(session):
+                server.end({session} & server.sessions.keys())
             server.sessions.pop(session, None)
 
     def beat(self, sessions: Sequence[SessionId]) -> Beat:

@@ -98,6 +98,12 @@ class Harness(ABC):
         Called only if it is `durable` and on ticks, where the two are never kept together."""
         raise TypeError("the harness of a durable store on ticks has to bring lose_beats()")
 
+    def end_session(self, owner: Store, session: SessionId) -> None:
+        """End a session before its time, as an administrator can with the backend's own tools; its owner's
+        client has a part in it only where the backend lets nobody else. Called only if `expiry` is
+        "sessions"."""
+        raise TypeError("the harness of a store that expires sessions has to bring end_session()")
+
     def forget(self) -> None:
         """Make the backend lose everything, as by a restart. Called only if it is not `durable`."""
         raise TypeError("the harness of a store that is not durable has to bring forget()")
