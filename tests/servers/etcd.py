@@ -188,6 +188,15 @@ class Etcd(Server):
         decode = base64.b64decode
         return {decode(kv["key"]).decode(): decode(kv.get("value", "")).decode() for kv in found}
 
+    def lease_of(self, key: str) -> str:
+        """The lease by which a key lives."""
+        (found,) = self.call("kv/range", key=key.encode())["kvs"]
+        return str(found["lease"])
+
+    def revoke(self, key: str) -> None:
+        """End the lease by which a key lives, and all that lives by it."""
+        self.call("kv/lease/revoke", {"ID": self.lease_of(key)})
+
     def compact(self) -> None:
         """Forget all that was; what is, stays."""
         revision = int(self.call("kv/range", key=b"\0")["header"]["revision"])
