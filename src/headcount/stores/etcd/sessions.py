@@ -7,7 +7,8 @@ Why a beat is trusted
     3. taken, if the keys are there with that lease, and both answers bear the same term
     4. trusted, if the lease is of that term, too; else the session moves to one that is (see `leases`)
 
-Who has a place keeps a second lease alive before that one, of which all the same is asked (see `witnesses`).
+Who has a place keeps a second lease alive before that one, of which all the same is asked: so that this
+one, too, ends no sooner than the trust that the beat gives (see `witnesses`).
 
 A keepalive by itself proves nothing. A leader that was paused, or cut off, answers it in good faith while the
 others have elected another, who knows nothing of it (etcd before 3.4.25 does not ask the others: its #15247).
