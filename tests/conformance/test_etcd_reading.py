@@ -108,6 +108,20 @@ def test_a_death_is_settled_once(harness) -> None:
     assert [entry.what for entry in town.store.history(town.group)].count("down") == 2
 
 
+def test_the_dead_may_have_published_much(harness) -> None:
+    """More than one transaction takes: they go down in several, and are down for everybody."""
+    town = Town(harness)
+    people = [town.person(f"p{n}", process="one") for n in range(30)]
+    for person in people:
+        committed(person.propose(person.entering(capabilities=b"x" * 60_000)))
+    seen = town.snapshot()
+    harness.end_session(town.store, people[0].session)  # and with it, all that share its lease
+
+    assert {row.state for row in town.snapshot().rows} == {State.DOWN}
+    assert len(town.claims()) == 30
+    assert later(town.store, seen) == in_order(town.snapshot())
+
+
 def test_who_is_far_behind_reads_all(harness) -> None:
     """So many commits, or so many records, that the whole group costs less."""
     town = Town(harness)
