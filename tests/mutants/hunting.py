@@ -147,7 +147,7 @@ SERVERS = {"postgresql": "postgresql", "mysql": "mariadb", "zookeeper": "zookeep
 @cache
 def server(store: Stored) -> Any:
     """One for all hunts of this process, started when it is first needed."""
-    made: dict[str, type[Server]] = {
+    made: dict[str, Callable[[], Server]] = {
         "postgresql": PostgreSQL,
         "mysql": MariaDB,
         "zookeeper": ZooKeeper,
