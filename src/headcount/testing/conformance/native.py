@@ -18,6 +18,11 @@ SILENT = 10
 """Seconds after which silence has to mean something."""
 
 
+def _listen(bell: Doorbell, seconds: int) -> None:
+    for _ in range(seconds):
+        bell.wait(1.0)
+
+
 def _lost(bell: Doorbell, within: float) -> frozenset[SessionId]:
     """The sessions that the bell says are lost, in that time."""
     end, lost = time.monotonic() + within, frozenset[SessionId]()
@@ -84,8 +89,7 @@ def test_a_bell_that_is_cut_off_says_so(harness: Harness) -> None:
     quiet(bell)
     harness.break_()
     with pytest.raises(StoreUnavailable):
-        for _ in range(SILENT):
-            bell.wait(1.0)
+        _listen(bell, SILENT)
     harness.mend()
     town.person("ann").enter()
 
