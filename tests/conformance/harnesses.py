@@ -6,8 +6,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+
+from kazoo.client import KazooClient
 
 from headcount.errors import HeadcountError
 from headcount.model import Seconds, SessionId
@@ -205,6 +207,10 @@ class ZooKeeperSessions(Harness):
                     store.beat(list(kept))
             time.sleep(min(left, self.ttl / 6))
 
+    def end_session(self, owner: Store, session: SessionId) -> None:
+        """As somebody can who has seen the number and the password of the session of ZooKeeper."""
+        self.server.close_session_of(beating(owner, session))
+
     def break_(self) -> None:
         self.server.freeze()
 
@@ -218,6 +224,32 @@ class ZooKeeperSessions(Harness):
     def close(self) -> None:
         self.mend()
         super().close()
+
+
+class ZooKeeperNodes(ZooKeeperSessions):
+    """The same, where somebody removes the nodes of a session, one by one."""
+
+    def end_session(self, owner: Store, session: SessionId) -> None:
+        number, _ = beating(owner, session).client_id
+        with self.server.client() as admin:
+            for path in owned(admin, f"/{self.path}", number):
+                admin.delete(path)
+
+
+def beating(owner: Store, session: SessionId) -> KazooClient:
+    """The client of the session of ZooKeeper in which this one of ours lives."""
+    assert isinstance(owner, zookeeper.ZooKeeperStore)
+    heart = owner._hearts.of(session)
+    assert heart is not None
+    return heart.link._client
+
+
+def owned(admin: KazooClient, path: str, number: int) -> Iterator[str]:
+    """The ephemeral nodes of a session of ZooKeeper, from here on."""
+    for name in admin.get_children(path):
+        yield from owned(admin, f"{path}/{name}", number)
+        if admin.exists(f"{path}/{name}").ephemeralOwner == number:
+            yield f"{path}/{name}"
 
 
 class EtcdSessions(Harness):

@@ -173,6 +173,14 @@ class ZooKeeper(Server):
             client.stop()
             client.close()
 
+    def close_session_of(self, client: KazooClient) -> None:
+        """As another client that shows its number and password. Its own comes back as soon as it is sent away:
+        so this goes on until it has no nodes any more."""
+        number = f"0x{client.client_id[0]:x}:"
+        while number in self.word("dump"):
+            with self.client(client_id=client.client_id):
+                pass
+
     def fresh_path(self) -> str:
         """The name of a node that nobody has made yet."""
         return fresh_name()
