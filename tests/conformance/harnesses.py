@@ -208,8 +208,10 @@ class ZooKeeperSessions(Harness):
             time.sleep(min(left, self.ttl / 6))
 
     def end_session(self, owner: Store, session: SessionId) -> None:
-        """As somebody can who has seen the number and the password of the session of ZooKeeper."""
-        self.server.close_session_of(beating(owner, session))
+        self.server.end_owner_of(self.node(session))
+
+    def node(self, session: SessionId) -> str:
+        return f"/{self.path}/.headcount/sessions/{session}"
 
     def break_(self) -> None:
         self.server.freeze()
@@ -230,18 +232,10 @@ class ZooKeeperNodes(ZooKeeperSessions):
     """The same, where somebody removes the nodes of a session, one by one."""
 
     def end_session(self, owner: Store, session: SessionId) -> None:
-        number, _ = beating(owner, session).client_id
         with self.server.client() as admin:
+            number = admin.exists(self.node(session)).ephemeralOwner
             for path in owned(admin, f"/{self.path}", number):
                 admin.delete(path)
-
-
-def beating(owner: Store, session: SessionId) -> KazooClient:
-    """The client of the session of ZooKeeper in which this one of ours lives."""
-    assert isinstance(owner, zookeeper.ZooKeeperStore)
-    heart = owner._hearts.of(session)
-    assert heart is not None
-    return heart.link._client
 
 
 def owned(admin: KazooClient, path: str, number: int) -> Iterator[str]:
