@@ -126,6 +126,18 @@ def test_a_lost_witness_is_replaced_before_a_beat_is_believed(place: Place) -> N
     assert place.held()["ann"] != before["ann"]
 
 
+def test_a_node_that_is_removed_by_hand_is_made_anew(place: Place) -> None:
+    """With the next beat, of a client that watches, as whoever leads does."""
+    place.enter("ann")
+    bell = place.store.doorbell()
+    while bell.wait(0.2) != Ring():
+        pass
+    place.admin.delete(f"/{place.prefix}/.headcount/held/ann")
+
+    assert eventually(lambda: beats(place.store, "ann") and place.held(), "it is back", 2)
+    bell.close()
+
+
 def test_nodes_that_an_older_witness_has_left_are_made_anew(place: Place) -> None:
     """They would go with it."""
     path = f"/{place.prefix}/.headcount/held/ann"

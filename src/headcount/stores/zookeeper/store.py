@@ -325,6 +325,8 @@ class ZooKeeperStore(Together):
         group, session, key = self._paths.told(path)
         if what == DELETED and (held := self._paths.was_held(path)) is not None:
             self._bells.let_go(held)
+            if (heart := self._hearts.of(held)) is not None:
+                heart.witness.lost(held)
         if session is not None and what == DELETED and self._hearts.of(session) is not None:
             self._bells.lost([session])
         if group is None or (key is not None and what != DELETED):

@@ -30,9 +30,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Collection, Iterator
+from typing import Any
 
-from kazoo.exceptions import NodeExistsError, NoNodeError
-from kazoo.protocol.serialization import CheckVersion, Create, Delete
+from kazoo.protocol.serialization import CheckVersion, Create, Delete, Exists
 
 from headcount import native
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
@@ -100,6 +100,10 @@ class Witness:
             self.held.difference_update(sessions)
             self._made.difference_update(sessions)
 
+    def lost(self, session: SessionId) -> None:
+        """Somebody has removed its node: another one is made with the next beat."""
+        self._made.discard(session)
+
     def close(self, *, goodbye: bool = False) -> None:
         """Without a goodbye, it holds whom it holds for its time."""
         if self._link is not None:
@@ -126,26 +130,26 @@ class Witness:
                     raise
 
     def _make(self, link: Link, sessions: Collection[SessionId], until: Seconds) -> None:
-        """What is there already was made by us: in a session that was lost, or was not answered."""
-        acl = list(self._where.acl)
-        there: set[SessionId] = set()
-        while True:
-            operations, of = list[object](), list[SessionId]()
-            for session in sessions:
-                path = self._paths.held(session)
-                if session in there:
-                    operations.append(Delete(path, -1))
-                    of.append(session)
-                operations.append(Create(path, b"", acl, EPHEMERAL))
-                of.append(session)
+        """A node that is there already is ours too: of a session before this, with which it would go, or of
+        this one, which has not been told so."""
+        wanted = {self._paths.held(session): list[Any]() for session in sessions}
+        while wanted:
+            operations = [
+                one
+                for path, before in wanted.items()
+                for one in (*before, Create(path, b"", list(self._where.acl), EPHEMERAL))
+            ]
             failed = link.multi(operations, until)
             if failed is None:
                 break
-            session = of[failed.place]
-            if isinstance(failed.error, NodeExistsError):
-                there.add(session)
-            elif isinstance(failed.error, NoNodeError) and session in there:
-                there.discard(session)
+            path = operations[failed.place].path
+            (stat,) = link.ask(Exists(path, None), until=until)
+            if stat is not None and stat.ephemeralOwner == link.session:
+                del wanted[path]
+            elif stat is not None:
+                wanted[path] = [Delete(path, -1)]
+            elif wanted[path]:
+                wanted[path] = []
             else:
                 prepare(link, self._paths, until)  # somebody has tidied up
         self._made.update(sessions)
