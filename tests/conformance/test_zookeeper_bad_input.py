@@ -151,6 +151,32 @@ def test_tls(own_zookeeper: Callable[..., ZooKeeper], client) -> None:
         client(server.url("web", tls="true")).open()
 
 
+def test_what_the_system_believes_is_believed(
+    own_zookeeper: Callable[..., ZooKeeper], client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no authority is given."""
+    server = own_zookeeper(ssl=True)
+    with pytest.raises(AccessDenied, match="certificate"):
+        client(server.url("web", tls="true")).open()
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
+
+    assert opened(client(server.url("web", tls="true"))).create_group("web")
+
+
+def test_a_call_waits_for_as_long_as_it_is_told(own_zookeeper: Callable[..., ZooKeeper], client) -> None:
+    """Where the server takes connections, and answers nothing."""
+    server = own_zookeeper()
+    for timeout in (0.5, 1.5):
+        store = opened(client(server.url("web"), timeout=timeout))
+        server.freeze()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.groups()
+        took = time.monotonic() - began
+        server.thaw()
+        assert timeout <= took < timeout + 1.0
+
+
 def test_a_server_that_wants_to_know_whose_certificate_it_is(
     own_zookeeper: Callable[..., ZooKeeper], client
 ) -> None:
