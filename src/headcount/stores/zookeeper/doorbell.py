@@ -1,8 +1,9 @@
 """The doorbell: one watch on everything below the prefix, on the connection that reads.
 
-Before it waits it asks the server for a `sync`. What the watch had to tell until then has come before the
-answer to that, so that silence means that nothing has changed; and a server that is cut off from the others
-has no answer. After each connection the watch is gone: it is set anew, and everything counts as rung.
+After some seconds of silence it asks the server for a `sync`, before it waits on. What the watch had to tell
+until then has come before the answer to that, so that silence means that nothing has changed; and a server
+that is cut off from the others has no answer. After each connection the watch is gone: it is set anew, and
+everything counts as rung.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from headcount.stores.zookeeper.words import AddWatch
 
 DELETED = 2
 
+POLL = 5.0
+"""Seconds of silence after which one small question shows whether it means anything."""
+
+MOST_AWAITED = 1000
+"""Sessions: what goes unheard is waited out."""
+
 
 class Bells:
     """All doorbells of one store."""
@@ -29,6 +36,8 @@ class Bells:
         self._lock = native.threading().Lock()
         self.watching: tuple[Link, int] | None = None
         """The connection that has the watch, and which of its connections."""
+        self._awaited: dict[SessionId, set[str]] = {}
+        """By session that was ended early: the groups with claims that go when it is held no longer."""
 
     def add(self, bell: ZooKeeperDoorbell) -> None:
         with self._lock:
@@ -45,6 +54,20 @@ class Bells:
     def lost(self, sessions: Collection[SessionId]) -> None:
         for bell in self._listed() if sessions else ():
             bell.ring(lost=sessions)
+
+    def await_(self, group: str, sessions: Collection[SessionId]) -> None:
+        with self._lock:
+            for session in sessions:
+                self._awaited.setdefault(session, set()).add(group)
+            while len(self._awaited) > MOST_AWAITED:
+                self._awaited.pop(next(iter(self._awaited)))
+
+    def let_go(self, session: SessionId) -> None:
+        """It is held no longer."""
+        with self._lock:
+            groups = self._awaited.pop(session, set())
+        for group in groups:
+            self.rung(group)
 
     def all_rung(self) -> None:
         for bell in self._listed():
@@ -63,6 +86,7 @@ class ZooKeeperDoorbell:
         self._lost: set[SessionId] = set()
         self._everything = False
         self._woken = False
+        self._served_at = 0.0
         self._watch(time.monotonic() + patience)
         bells.add(self)
 
@@ -80,8 +104,9 @@ class ZooKeeperDoorbell:
     def wait(self, timeout: Seconds) -> Ring:
         asked = time.monotonic()
         link = self._watch(asked + self._patience)
-        if not self._heard():
+        if not self._heard() and asked >= self._served_at + POLL:
             link.ask(Sync(self._root), until=asked + self._patience)
+            self._served_at = asked
         with self._rung:
             self._rung.wait_for(
                 lambda: self._heard() or self._moved(link), max(0.0, asked + timeout - time.monotonic())
