@@ -471,8 +471,8 @@ class Watcher:
 
 
 def _of_the_caller(request: WatchRequest, error: HeadcountError) -> bool:
-    """Whether an error is about what was asked for, and says nothing of the store. Who reads has given nothing
-    that could be wrong: a group that cannot be read is not asked for again at once."""
+    """Whether an error is about what was asked for, and says nothing of the store. Who reads has given
+    nothing that could be wrong: a group that cannot be read is not asked for again at once."""
     if isinstance(error, ValueError):
         return not isinstance(request, DoRead | DoSweep | Listen)
     return isinstance(error, LookupError)
