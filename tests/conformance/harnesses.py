@@ -267,6 +267,10 @@ class EtcdSessions(Harness):
                 self.made[-1].beat(list(kept))
             time.sleep(min(left, self.ttl / 4))
 
+    def end_session(self, owner: Store, session: SessionId) -> None:
+        """The lease of its key is revoked."""
+        self.server.revoke(f"/{self.prefix}/default/life/{session}")
+
     def break_(self) -> None:
         self.server.kill()
 

@@ -56,8 +56,8 @@ def unknown_if(written: bool, error: HeadcountError) -> HeadcountError:
 
 class Commit:
     """`mine`: whether a session lives in the session of this connection, which alone can make ephemeral nodes
-    for it. `hold`: have these of them held, which are to have places. `listed`: told which of the nodes now
-    are there for whom."""
+    for it. `hold`: have these of them held, which are to have places. `list_`: told which nodes may soon be
+    there, and for whom."""
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class Commit:
         corrupt: Corrupt,
         mine: Callable[[SessionId], bool] = lambda session: False,
         hold: Callable[[Collection[SessionId]], object] = lambda sessions: None,
+        list_: Callable[[list[tuple[SessionId, str]]], object] = lambda listed: None,
     ) -> None:
         self._link, self._paths, self._group, self._until = link, paths, group, until
-        self._corrupt, self._mine, self._hold = corrupt, mine, hold
+        self._corrupt, self._mine, self._hold, self._list = corrupt, mine, hold, list_
         self._at = paths.head(group)
         self._avoided: set[str] = set()
-        self.listed: list[tuple[SessionId, str]] = []
 
     def carry_out(self, wishes: Sequence[Wish], settle: Iterable[str] = ()) -> list[Outcome]:
         """To each its answer. `settle`: nodes of rows and claims whose sessions may be gone."""
@@ -156,10 +156,9 @@ class Commit:
         if size > LARGEST:
             raise TooMuch(f"{size:,}")
         self._hold({row.session for row in _placed(ledger) if self._mine(row.session)})
+        self._list(listing.made)  # before: whoever ends a session must know of all that may be there
         failed = self._link.multi(operations, self._until)
-        if failed is None:
-            self.listed += listing.made
-        elif isinstance(failed.error, NodeExistsError | NoNodeError):
+        if failed is not None and isinstance(failed.error, NodeExistsError | NoNodeError):
             self._avoided.add(operations[failed.place].path)  # somebody else's, or removed by hand
         return failed.error if failed is not None else None
 

@@ -239,30 +239,35 @@ class Hearts:
         the nodes that hold them, for nobody trusts anything of them any more, unless they stay `held`."""
         places: dict[str, str] = {}
         ended = list(sessions)
-        owners: dict[str, SessionId] = {}
-        for one in ended:
-            owners |= dict.fromkeys(heart.places.get(one, {}), one)
+        known: dict[str, SessionId] | None = None
         with heart.witness.alone(until):
             own = [self._paths.session(one) for one in ended]
             own += [self._paths.held(one) for one in ended if one in heart.witness.held and not held]
-            asked = [*own, *owners]
-            while True:
+            while known != (
+                owners := self._owners(heart, ended)
+            ):  # what was written meanwhile is known by now
+                asked = [*own, *owners]
                 _, found, _ = heart.link.get(asked, until=until)
                 answers = zip(asked, found, strict=True)
                 there = {path: one[0] for path, one in answers if isinstance(one, tuple)}
                 gone = [p for p, data in there.items() if p not in owners or data == owners[p].encode()]
                 if not gone or heart.link.multi([Delete(path, -1) for path in gone], until) is None:
-                    break
+                    known = owners
             heart.witness.let_go(ended)
         with self._lock:
-            known = [one for one in ended if one in heart.beaten]
+            lost = [one for one in ended if one in heart.beaten]
             for one in ended:
                 places |= heart.forget(one)
-        self._lost(known)
+        self._lost(lost)
         return places
 
+    def _owners(self, heart: Heart, sessions: Iterable[SessionId]) -> dict[str, SessionId]:
+        """The nodes that may list rows of these sessions, and whose they are then."""
+        with self._lock:
+            return {path: one for one in sessions for path in heart.places.get(one, {})}
+
     def list_(self, listed: Iterable[tuple[SessionId, str]], group: str) -> None:
-        """These nodes are there now for rows of these sessions."""
+        """These nodes may be there from now on, for rows of these sessions."""
         with self._lock:
             for session, path in listed:
                 heart = self.of(session)
