@@ -48,7 +48,7 @@ from headcount.stores.etcd.epochs import Epochs
 from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
 from headcount.stores.etcd.ops import MOST, at, read
-from headcount.stores.etcd.records import Head, Reading, decode
+from headcount.stores.etcd.records import Head, Reading, decode, encode
 from headcount.stores.etcd.seen import FEW, WHOLE, Missing, Need, Seen, Unsettled, guess, portions
 from headcount.stores.etcd.sessions import Sessions
 from headcount.stores.etcd.written import Written, base, entered, holders
@@ -60,10 +60,11 @@ WISHES = 50
 """Wishes in one transaction: each may compare a session, and writes three keys or more."""
 
 BYTES = 700_000
-"""Of capabilities in one transaction, which may be 1.5 MB large; they are written in base 64."""
+"""In one transaction, which may be 1.5 MB large: of capabilities, which are written in base 64; where who is
+gone is taken down, of whole records as they are written."""
 
-SETTLED = 1000
-"""Records that one commit takes down."""
+SETTLED = 2000
+"""Operations of one commit that takes down who is gone."""
 
 RACES = 200
 """Times that somebody else may be first."""
@@ -145,24 +146,31 @@ class Register:
             ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
             rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
             claims = [claim for claim in seen.claims.values() if claim.session in gone - early]
+            counted = _counted(seen, ledger, gone)
             if not rows and not claims:
-                self._count(seen, ledger, gone, until)
+                self._count(seen, ledger, counted, until)
                 return seen
-            for row in _as_many(rows):
-                ledger.expire(row, early=row.session in early)
-                ledger.notices |= {row.session} & early
-            for claim in claims[:SETTLED]:
-                ledger.vacate(claim, "its session is gone")
+            some = list(_as_many([*rows, *claims], early))
+            for one in some:
+                if isinstance(one, Claim):
+                    ledger.vacate(one, "its session is gone")
+                else:
+                    ledger.expire(one, early=one.session in early)
+                    ledger.notices |= {one.session} & early
+            counted = _counted(seen, ledger, gone)
+            if len(some) < len(rows) + len(claims):
+                # Not all of them. The head goes on to say that some are missing: else, if nobody settled
+                # the rest, it would stay up in the eyes of all who read what has changed.
+                counted = max(seen.head.here, len(seen.here) + 1), counted[1]
             try:
-                self._write(seen, ledger, until, _counted(seen, ledger, gone))
+                self._write(seen, ledger, until, counted)
             except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
                 raise StoreUnavailable(str(exc)) from exc
         raise too_busy(self._client.address, group)
 
-    def _count(self, seen: Seen, ledger: Ledger, gone: set[SessionId], until: float) -> None:
+    def _count(self, seen: Seen, ledger: Ledger, counted: tuple[int, int], until: float) -> None:
         """Who is gone had no live rows. The head is told, so that others need not look again; whether it can
         be, changes nothing."""
-        counted = _counted(seen, ledger, gone)
         if counted != (seen.head.here, seen.head.early):
             with suppress(HeadcountError):
                 self._write(seen, ledger, until, counted)
@@ -268,14 +276,18 @@ def _counted(seen: Seen, ledger: Ledger, gone: set[SessionId]) -> tuple[int, int
     return len(seen.here), sum(claim is not None and claim.session in gone for claim in claims.values())
 
 
-def _as_many(rows: Sequence[Row]) -> Iterator[Row]:
-    """Of these, as many as go into one commit."""
-    size = 0
-    for row in rows[:SETTLED]:
-        size += len(row.capabilities)
-        if size > BYTES:
+def _as_many(records: Sequence[Row | Claim], early: Collection[SessionId]) -> Iterator[Row | Claim]:
+    """Of these, which go down, as many as are one commit: at least one. Each may delete what names it; a row
+    whose session was ended early may become a claim besides, and is a notice."""
+    size = operations = 0
+    for record in records:
+        more = 2 if record.session in early else 1
+        # Its names are in its keys, too, and in the history.
+        size += more * (len(encode(record)) + 3 * len((record.key + record.member_id).encode()) + 200)
+        operations += 2 * more
+        if operations > 2 and (size > BYTES or operations > SETTLED):
             return
-        yield row
+        yield record
 
 
 def races(until: float) -> Iterator[int]:
