@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from headcount.errors import StoreUnavailable
-from headcount.model import Enter, Remark, Session, State, Wish
+from headcount.model import Committed, Enter, Remark, Session, State, Wish
 from headcount.stores import make
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.client import KEEP_ALIVE, TIME_TO_LIVE, Client, Method
+from headcount.stores.etcd.client import GRANT, KEEP_ALIVE, TIME_TO_LIVE, Client, Method
+from headcount.stores.etcd.errors import Elsewhere
 from headcount.stores.etcd.store import EtcdStore
-from headcount.stores.etcd.terms import term_of
+from headcount.stores.etcd.terms import grant, term_of
 from headcount.testing.conformance.town import at_once
 from tests.servers.etcd import Cluster, Etcd
 
@@ -263,3 +264,45 @@ def test_who_moves_many_sessions_loses_none_by_taking_long(own_etcd, opened, mon
     assert len(answers) > 1
     assert {term_of(lease_of(heart, name)) for name in names} == {server.term()}
     assert heart.beat(names).notices == dict.fromkeys(names, 0)
+
+
+def loses_an_answer(monkeypatch: pytest.MonkeyPatch, of: Method) -> None:
+    """The next request of this kind is carried out, and nobody hears of it."""
+    lost: list[Any] = []
+    real = Client._ask_one
+
+    def ask(self: Client, host: str, method: Method, *how: Any) -> Any:
+        told = real(self, host, method, *how)
+        if method is of and not lost:
+            lost.append(told)
+            raise Elsewhere("the answer was lost")
+        return told
+
+    monkeypatch.setattr(Client, "_ask_one", ask)
+
+
+def test_a_lease_that_is_asked_for_twice_is_granted_once(own_etcd, opened, monkeypatch) -> None:
+    """Its answer was lost. The second one says that it exists, and so it is ours: to open a session, to move
+    one after an election, and to have a place."""
+    server: Etcd = own_etcd()
+    heart = opened(server.url("x"))
+    heart.create_group("web")
+    with monkeypatch.context() as patch:
+        loses_an_answer(patch, GRANT)
+        assert heart.open_session(session("ann", "p")).ttl == TTL
+    server.restart()
+    with monkeypatch.context() as patch:
+        loses_an_answer(patch, GRANT)
+        assert heart.beat(["ann"]).notices == {"ann": 0}
+    with monkeypatch.context() as patch:
+        loses_an_answer(patch, GRANT)
+        assert isinstance(heart.commit("web", [entering("ann")], by="ann"), Committed)
+    assert heart.beat(["ann"]).notices == {"ann": 0}
+
+
+def test_a_lease_of_somebody_else_is_not_taken_for_ours(etcd_server, opened) -> None:
+    """Whose number we happen to choose."""
+    store = opened(etcd_server.url(etcd_server.fresh_database()))
+    store.open_session(session("ann", "p"))
+    with pytest.raises(StoreUnavailable, match="not ours"):
+        grant(store._client, lease_of(store, "ann"), 5, store._client.until())

@@ -19,7 +19,7 @@ from headcount import native
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Seconds
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.errors import Elsewhere, NotLoggedIn, translate
+from headcount.stores.etcd.errors import Elsewhere, LeaseExists, NotLoggedIn, translate
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it talks of each fork on stderr
 grpc = native.library("grpc")
@@ -116,6 +116,9 @@ class Client:
                 return Answer(told, sent)
             except NotLoggedIn as exc:
                 self._token, failed = None, exc
+            except LeaseExists as exc:
+                exc.doubled = sent
+                raise
             except Elsewhere as exc:
                 sent, failed = True, exc
                 self.leave(host)
