@@ -209,7 +209,8 @@ class Granted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a beat: per session its notice, or None if the session is lost; and the tick."""
+    """The answer to a beat: per session its notice, or None if the session is lost; and the tick. Of a
+    session that is not named nothing is said, and nothing is extended: it has to be beaten again."""
 
     notices: Mapping[SessionId, int | None]
     tick: Tick | None = None
