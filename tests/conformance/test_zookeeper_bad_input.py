@@ -449,3 +449,10 @@ def test_a_call_that_was_given_up_is_not_carried_out_later(
             continue
 
     assert "second" not in found
+
+
+def test_no_password_is_shown(zookeeper_server: ZooKeeper, prefix: str, client) -> None:
+    """Neither by the store, nor by what it holds, whichever way it shows who it is."""
+    for auth in ("digest", "sasl"):
+        store = client(zookeeper_server.url(prefix, user=USER, auth=auth))
+        assert PASSWORD not in repr(store) + repr(store._where) + repr(vars(store))

@@ -49,7 +49,7 @@ class Where:
     address: str
     timeout: Seconds
     acl: tuple[ACL, ...]
-    auth: tuple[tuple[str, str], ...] = ()
+    auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     sasl: dict[str, str] | None = field(default=None, repr=False)
     tls: Callable[[], Any] | None = None
 
