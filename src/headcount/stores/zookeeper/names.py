@@ -35,7 +35,8 @@ def name_of(id_: str) -> str:
 
 
 def id_of(name: str) -> str:
-    return unquote(name, errors="surrogateescape")
+    """A name that is nobody's id, as others may have, is some other id, which has another name."""
+    return unquote(name)
 
 
 class Paths:
