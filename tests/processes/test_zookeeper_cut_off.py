@@ -11,6 +11,7 @@ import pytest
 
 from headcount import Coordinator, HeadcountError
 from headcount.engine.identity import boot
+from headcount.errors import StoreUnavailable
 from headcount.model import Committed, Remark
 from headcount.stores.zookeeper.words import Connection
 from tests.conformance.test_zookeeper_sessions import Place
@@ -135,3 +136,26 @@ def test_a_leader_that_is_deposed_hears_of_it_by_another_server(
     until(lambda: ann.group.view()["ann"].disabled is not None, 2 * TTL)
     assert mode == "leader", "it knew by then, so this shows nothing"
     assert ann.group.view()["ann"].incarnation == life
+
+
+def test_no_refusal_is_told_by_a_server_that_was_left_behind(ensemble: Ensemble, deceived: ZooKeeper) -> None:
+    """Who only looks has nothing to hold against what it says; but that a write is refused, a majority says."""
+    place, other = Place(ensemble.url("town")), Place(besides(ensemble, deceived))
+    mark = Remark(member_id="ann", seen=0, disabled="maintenance")
+    assert isinstance(place.store.commit("web", [mark]), Committed)
+    forsake(ensemble, deceived)
+
+    def lifted() -> bool:
+        with contextlib.suppress(HeadcountError):
+            seen = other.store.read("web").marks[0].revision
+            return isinstance(other.store.commit("web", [Remark(member_id="ann", seen=seen)]), Committed)
+        return False
+
+    eventually(lifted, "an answer", TTL)
+    assert place.store.read("web").marks, "it asks another server, so this shows nothing"
+    with pytest.raises(StoreUnavailable):
+        place.store.commit("web", [mark])
+    assert deceived.mode == "leader", "it knew by then, so this shows nothing"
+    assert isinstance(place.store.commit("web", [mark]), Committed)
+    place.store.close()
+    other.store.close()

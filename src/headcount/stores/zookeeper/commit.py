@@ -6,7 +6,8 @@ again, as often as there is time. The sessions that the outcome rests on are che
 
 What is read first may be older than what others were told of already. A commit that goes through has shown
 that it was not; only a refusal, or a commit that changes nothing, has not, and so it is thought over again
-after a `sync`.
+after a `sync`. That is answered by one server, which may have been left behind without knowing it; so what is
+not written is checked to be so: by a `multi` that finds the head at the version that was read.
 
 Rows of sessions that are gone are taken down here, before the law looks at them, in the same commit: who
 finds them first does it, so that revisions grow in one order, and everybody sees the same. Whether a session
@@ -27,7 +28,13 @@ from kazoo.exceptions import NodeExistsError, NoNodeError
 from kazoo.protocol.serialization import CheckVersion, Create, Delete, SetData
 from msgspec.structs import replace
 
-from headcount.errors import CapabilitiesTooLarge, HeadcountError, OutcomeUnknown, StoreUnavailable
+from headcount.errors import (
+    CapabilitiesTooLarge,
+    GroupNotFound,
+    HeadcountError,
+    OutcomeUnknown,
+    StoreUnavailable,
+)
 from headcount.model import Committed, Outcome, Row, Seconds, SessionId, Wish
 from headcount.register import Ledger, apply_all
 from headcount.stores.zookeeper.handler import Handler
@@ -94,18 +101,24 @@ class Commit:
             ) from exc
 
     def _carry_out(self, wishes: Sequence[Wish], settle: Collection[str]) -> list[Outcome]:
-        sync, lost = False, 0
+        sync, lost = not wishes, 0
         while True:
             loaded = Loaded(self._link, self._paths, self._group, self._corrupt, self._until)
-            loaded.load(wishes, settle, sync=sync)
+            try:
+                loaded.load(wishes, settle, sync=sync)
+            except GroupNotFound:
+                if sync:
+                    raise
+                sync = True  # it may have been made a moment ago
+                continue
             ledger, outcomes = self._think(loaded, wishes)
             changes = ledger.revision > loaded.head.revision
             if not sync and not (changes and all(isinstance(one, Committed) for one in outcomes)):
                 sync = True
                 continue
-            if not changes:
+            if not changes and not wishes:
                 return outcomes
-            failed = self._write(loaded, ledger)
+            failed = self._write(loaded, ledger) if changes else self._confirm(loaded)
             if failed is None:
                 return outcomes
             lost += 1
@@ -160,6 +173,11 @@ class Commit:
         failed = self._link.multi(operations, self._until)
         if failed is not None and isinstance(failed.error, NodeExistsError | NoNodeError):
             self._avoided.add(operations[failed.place].path)  # somebody else's, or removed by hand
+        return failed.error if failed is not None else None
+
+    def _confirm(self, loaded: Loaded) -> Exception | None:
+        """That the head is as it was read, though nothing is written."""
+        failed = self._link.multi([CheckVersion(self._at, loaded.version)], self._until, writes=False)
         return failed.error if failed is not None else None
 
     def _head(self, head: Head, ledger: Ledger, more: int) -> Head:

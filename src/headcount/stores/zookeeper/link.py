@@ -247,9 +247,10 @@ class Link:
     def _ours(self, exc: BaseException, writes: bool) -> HeadcountError:
         return translate(exc, self.where.address, writes=writes)
 
-    def multi(self, operations: Sequence[Any], until: Seconds) -> Failed | None:
-        """All of these or none: None if all were done, else the first that could not be."""
-        (answers,) = self.ask(Transaction(list(operations)), until=until, writes=True)
+    def multi(self, operations: Sequence[Any], until: Seconds, *, writes: bool = True) -> Failed | None:
+        """All of these or none: None if all were done, else the first that could not be. `writes`: they are
+        not only checks."""
+        (answers,) = self.ask(Transaction(list(operations)), until=until, writes=writes)
         for place, answer in enumerate(answers):
             if isinstance(answer, RolledBackError | RuntimeInconsistency):
                 continue
