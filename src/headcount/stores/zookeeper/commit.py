@@ -10,7 +10,8 @@ after a `sync`. That is answered by one server, which may have been left behind 
 not written is checked to be so: by a `multi` that finds the head at the version that was read.
 
 Rows of sessions that are gone are taken down here, before the law looks at them, in the same commit: who
-finds them first does it, so that revisions grow in one order, and everybody sees the same. Whether a session
+finds them first does it, so that revisions grow in one order, and everybody sees the same. If that is more
+than one request may have, they are taken down first, in several. Whether a session
 that is gone was ended early (see `witness`) is only read, and not checked in the `multi`, because what was
 read stays good. *Not held*: none is held for a new place once its session is gone, for the commit that gives
 the place would have to find the session. *Held*: if it is so no longer when this is written, there is a claim
@@ -53,7 +54,11 @@ LARGEST = 1_000_000
 
 
 class TooMuch(Exception):
-    """More than fits in one request."""
+    """More than fits in one request. `ended`: the nodes of rows and claims that were to be taken down."""
+
+    def __init__(self, size: int, ended: Collection[str]) -> None:
+        super().__init__(f"{size:,}")
+        self.ended = ended
 
 
 def unknown_if(written: bool, error: HeadcountError) -> HeadcountError:
@@ -88,6 +93,11 @@ class Commit:
         try:
             return self._carry_out(wishes, tuple(settle))
         except TooMuch as exc:
+            if exc.ended and (wishes or len(exc.ended) > 1):  # they are over in any case
+                ended = sorted(exc.ended)
+                self.carry_out([], ended[: len(ended) // 2])
+                self.carry_out([], ended[len(ended) // 2 :])
+                return self.carry_out(wishes)
             if len(wishes) > 1:
                 half = len(wishes) // 2
                 first = self.carry_out(wishes[:half], settle)
@@ -167,7 +177,7 @@ class Commit:
         operations = [one for one in operations if one is not None]
         size = sum(len(one.path) + len(getattr(one, "data", b"") or b"") + 60 for one in operations)
         if size > LARGEST:
-            raise TooMuch(f"{size:,}")
+            raise TooMuch(size, _ended(loaded))
         self._hold({row.session for row in _placed(ledger) if self._mine(row.session)})
         self._list(listing.made)  # before: whoever ends a session must know of all that may be there
         failed = self._link.multi(operations, self._until)
@@ -300,6 +310,16 @@ class Listing:
             if found is not None and found[0] == session.encode():
                 gone.append(Delete(path, -1))
         return [*gone, *(Create(path, session.encode(), acl, EPHEMERAL) for session, path in self.made)]
+
+
+def _ended(loaded: Loaded) -> list[str]:
+    """The nodes of what is taken down because its session is gone."""
+    rows = [kept.row for kept in loaded.rows.values() if kept.row.live and kept.row.session]
+    claims = [claim for claim in loaded.claims.values() if not loaded.held(claim.session)]
+    return [
+        *(row_node(row.key) for row in rows if not loaded.alive(row.session)),
+        *(node_of(claim) for claim in claims if not loaded.alive(claim.session)),
+    ]
 
 
 def _records(ledger: Ledger) -> list[Any]:
