@@ -35,7 +35,7 @@ def ensemble(own_ensemble: Callable[..., Ensemble]) -> Ensemble:
 
 @pytest.fixture
 def deceived(ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> ZooKeeper:
-    """The leading server, by way of which everybody reads who has the choice, while all beats go elsewhere."""
+    """The leading server, by which everybody reads who has the choice, while all beats go elsewhere."""
     leader, known = ensemble.leader, Connection._expand_client_hosts
 
     def expand(connection: Connection) -> list[tuple[str, str, int]]:
@@ -139,7 +139,7 @@ def test_a_leader_that_is_deposed_hears_of_it_by_another_server(
 
 
 def test_no_refusal_is_told_by_a_server_that_was_left_behind(ensemble: Ensemble, deceived: ZooKeeper) -> None:
-    """Who only looks has nothing to hold against what it says; but that a write is refused, a majority says."""
+    """Who only looks has nothing to hold against it; but that a write is refused, a majority says."""
     place, other = Place(ensemble.url("town")), Place(besides(ensemble, deceived))
     mark = Remark(member_id="ann", seen=0, disabled="maintenance")
     assert isinstance(place.store.commit("web", [mark]), Committed)

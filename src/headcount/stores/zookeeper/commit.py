@@ -11,11 +11,11 @@ not written is checked to be so: by a `multi` that finds the head at the version
 
 Rows of sessions that are gone are taken down here, before the law looks at them, in the same commit: who
 finds them first does it, so that revisions grow in one order, and everybody sees the same. If that is more
-than one request may have, they are taken down first, in several. Whether a session
-that is gone was ended early (see `witness`) is only read, and not checked in the `multi`, because what was
-read stays good. *Not held*: none is held for a new place once its session is gone, for the commit that gives
-the place would have to find the session. *Held*: if it is so no longer when this is written, there is a claim
-for nothing, and whoever reads next takes it away.
+than one request may have, they are taken down first, in several. Whether a session that is gone was ended
+early (see `witness`) is only read, and not checked in the `multi`, because what was read stays good. *Not
+held*: none is held for a new place once its session is gone, for the commit that gives the place would have
+to find the session. *Held*: if it is so no longer when this is written, there is a claim for nothing, and
+whoever reads next takes it away.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class Link:
                 self._connection._write_sock.send(b"\0")
 
     def leave(self, until: Seconds) -> None:
-        """Give up this connection, and wait until it is gone: what is asked next goes out over another one."""
+        """Give up this connection, and wait until it is gone: what is asked next goes over another one."""
         generation = self.generation
         self.drop()
         while self.connected and self.generation == generation and time.monotonic() < until:

@@ -100,8 +100,8 @@ class ReadMany:
 
 
 class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
-    """kazoo's, with these differences. `granted`: the session's timeout as the server has it. `seen`: what the
-    store has been shown. An answer that is waited for gets the `zxid` that came with it."""
+    """kazoo's, with these differences. `granted`: the session's timeout as the server has it. `seen`: what
+    the store has been shown. An answer that is waited for gets the `zxid` that came with it."""
 
     granted = 0.0
     pings = True
