@@ -1,8 +1,10 @@
 """A commit: load what the writes name, apply the law, and write all of it in one `multi` on top of the head.
 
 The head's version is checked by writing it. Whoever was quicker has moved it on: then everything is read
-again, as often as there is time. The sessions that the outcome rests on are checked to be there in the same
-`multi`; nobody's row is ever live in a session that was gone when it was written.
+again, as often as there is time. A group that was deleted and made again has another head, whose versions
+begin anew: so the node that is born and goes with this one is checked to be there, too. The sessions that the
+outcome rests on are checked to be there in the same `multi`; nobody's row is ever live in a session that was
+gone when it was written.
 
 What is read first may be older than what others were told of already. A commit that goes through has shown
 that it was not; only a refusal, or a commit that changes nothing, has not, and so it is thought over again
@@ -39,7 +41,7 @@ from headcount.errors import (
 from headcount.model import Committed, Outcome, Row, Seconds, SessionId, Wish
 from headcount.register import Ledger, apply_all
 from headcount.stores.zookeeper.handler import Handler
-from headcount.stores.zookeeper.link import Link
+from headcount.stores.zookeeper.link import Failed, Link
 from headcount.stores.zookeeper.loading import Corrupt, Loaded
 from headcount.stores.zookeeper.names import Paths, name_of
 from headcount.stores.zookeeper.records import LOG, Head, Kept, Line, encode, node, node_of, row_node, told_on
@@ -131,6 +133,7 @@ class Commit:
             failed = self._write(loaded, ledger) if changes else self._confirm(loaded)
             if failed is None:
                 return outcomes
+            sync |= isinstance(failed, NoNodeError)
             lost += 1
             pause = random.uniform(0, min(LONGEST_PAUSE, 0.002 * 2**lost))
             if time.monotonic() + pause >= self._until:
@@ -168,6 +171,7 @@ class Commit:
         )
         operations = [
             SetData(self._at, encode(head), loaded.version),
+            *self._same(loaded),
             *self._sessions(loaded, ledger),
             *self._records(loaded, ledger, listing.listed),
             *self._indices(loaded, ledger),
@@ -180,15 +184,24 @@ class Commit:
             raise TooMuch(size, _ended(loaded))
         self._hold({row.session for row in _placed(ledger) if self._mine(row.session)})
         self._list(listing.made)  # before: whoever ends a session must know of all that may be there
-        failed = self._link.multi(operations, self._until)
+        return self._missed(operations, self._link.multi(operations, self._until))
+
+    def _missed(self, operations: Sequence[Any], failed: Failed | None) -> Exception | None:
         if failed is not None and isinstance(failed.error, NodeExistsError | NoNodeError):
             self._avoided.add(operations[failed.place].path)  # somebody else's, or removed by hand
         return failed.error if failed is not None else None
 
+    def _same(self, loaded: Loaded) -> list[Any]:
+        """That it is the head of the same group: of one that was deleted, and made again, the versions begin
+        anew."""
+        path = self._paths.born(self._group, loaded.head.born)
+        return [CheckVersion(path, -1)] if loaded.head.born and path not in self._avoided else []
+
     def _confirm(self, loaded: Loaded) -> Exception | None:
         """That the head is as it was read, though nothing is written."""
-        failed = self._link.multi([CheckVersion(self._at, loaded.version)], self._until, writes=False)
-        return failed.error if failed is not None else None
+        unmoved = [CheckVersion(self._at, loaded.version), *self._same(loaded)]
+        failed = self._link.multi(unmoved, self._until, writes=False)
+        return self._missed(unmoved, failed)
 
     def _head(self, head: Head, ledger: Ledger, more: int) -> Head:
         log = [*head.log]

@@ -57,6 +57,11 @@ class Reading:
 
     # ── what is asked ──
 
+    @property
+    def born(self) -> Revision:
+        """The revision with which the group that was read began."""
+        return self._head.born
+
     def whole(self) -> Snapshot:
         while True:
             names, live = self._begin(GetChildren(self._at, None), GetChildren(self._live(), None))
