@@ -2,7 +2,10 @@
 
 The head is read, then the records, then the head again. If it has moved on meanwhile, what it says to have
 changed is read once more, until nothing has. Every reading begins with a `sync`, so that whoever has been
-told of a commit is shown it, whichever server it asks.
+told of a commit is shown it, whichever server it asks. A leading server that is cut off, and does not know
+it, answers that by itself: but whoever was told by any connection of this store finds out, and asks another
+server (see `words`). So a reading that was asked after a beat has all that the beat's notice is about. Who
+has no other connection is shown what such a server knows, until that server notices.
 
 Whose session is gone is not up, but its row says so only once somebody has written it. Whoever reads, and
 finds a live row without its ephemeral node, looks for its session; if that is gone, it has the row taken down
@@ -53,6 +56,11 @@ class Reading:
         self._read: dict[str, tuple[bytes, Kept | Mark | Claim | None]] = {}
 
     # ── what is asked ──
+
+    @property
+    def born(self) -> Revision:
+        """The revision with which the group that was read began."""
+        return self._head.born
 
     def whole(self) -> Snapshot:
         while True:
