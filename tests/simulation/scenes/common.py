@@ -59,7 +59,8 @@ def extremes(town: Town, slow: Process) -> None:
     """One clock as slow as it may be, all others as fast as they may be."""
     for process in town.well:
         process.clock.run_at(1 - DRIFT if process is slow else 1 + DRIFT)
-    town.server_clock.run_at(1 + DRIFT)
+    for clock in town.server_clocks:
+        clock.run_at(1 + DRIFT)
 
 
 def rows_of(town: Town) -> list[Any]:
