@@ -213,6 +213,9 @@ class EngineClient(Client):
     def link(self) -> Link:
         return Link(self)
 
+    def links(self) -> list[Link]:
+        return [self.eyes]
+
     # ── the steps of a request ──
 
     def serve(self, flight: Flight) -> Steps[Any]:
@@ -365,8 +368,11 @@ class Link:
         """To another server."""
         client = self._client
         others = [machine for machine in client.ensemble.machines if machine is not self.machine]
-        self.moved = True
-        self.machine = client.only or client.world.rng.choice(others)
+        self.go(client.only or client.world.rng.choice(others))
+
+    def go(self, machine: Machine) -> None:
+        self.moved |= machine is not self.machine
+        self.machine = machine
 
 
 class EngineBell(MemoryDoorbell):

@@ -129,8 +129,9 @@ class EtcdClient(EngineClient):
             self.server.enters(session.id, self.server.lives[lease])
             self._lease_of[session.id] = lease
             self._beaten[session.id] = self.owner.clock.boot()
+            # So far, it lives by what was before: who counts on it counts from when it was asked.
+            self.truth.counted[session.id] = self.server.lives[lease].heard if new else 0.0
             if not new:
-                self.truth.counted[session.id] = 0.0  # so far, it lives by what was before
                 notices = yield from self._beat([session.id], flight, until)
                 if notices[session.id] is None:
                     raise OutcomeUnknown("the lease is over")

@@ -109,6 +109,9 @@ class ZooKeeperClient(EngineClient):
         super().__init__(server, owner)
         self._hearts: dict[float, Heart] = {}
 
+    def links(self) -> list[Link]:
+        return [self.eyes, *(heart.link for heart in self._hearts.values())]
+
     def _of(self, session: SessionId) -> Heart | None:
         return next((heart for heart in self._hearts.values() if session in heart.beaten), None)
 
