@@ -100,7 +100,9 @@ class Town(Network):
         self.server_clock = clock
         self.server = self._store()
         self.operator = Client(self.server)
-        self.world.note("a town of", self.mode, self.engine, f"interval {self.interval:g}", f"ttls {self.ttls}")
+        self.world.note(
+            "a town of", self.mode, self.engine, f"interval {self.interval:g}", f"ttls {self.ttls}"
+        )
 
     def _store(self) -> Server:
         clock = self.server_clock
@@ -356,7 +358,13 @@ def run(
     world = town.world
     lines = world.lines if record else []
     return Result(
-        seed, f"{town.mode}, {town.engine}", world.now, world.faults, world.kept, world.digest() if record else "", lines
+        seed,
+        f"{town.mode}, {town.engine}",
+        world.now,
+        world.faults,
+        world.kept,
+        world.digest() if record else "",
+        lines,
     )
 
 

@@ -49,9 +49,7 @@ class Kept(NamedTuple):
 
 
 class EtcdLike(Engine):
-    def __init__(
-        self, truth: Truth, interval: float, clock: HostClock, ttls: Collection[float]
-    ) -> None:
+    def __init__(self, truth: Truth, interval: float, clock: HostClock, ttls: Collection[float]) -> None:
         super().__init__(truth, interval, clock, ttls, ROUND)
         self.guarantees = replace(SESSIONS, deltas=True, precision=1.0)
         truth.blur = POLL + 2.5
@@ -251,9 +249,7 @@ class EtcdClient(EngineClient):
 
     # ── the register ──
 
-    def commits(
-        self, group: str, wishes: list[Wish], flight: Flight, until: float
-    ) -> Steps[list[Outcome]]:
+    def commits(self, group: str, wishes: list[Wish], flight: Flight, until: float) -> Steps[list[Outcome]]:
         outcomes: list[Outcome] = []
         for wish in wishes:
             outcomes.append((yield from self._commit(group, wish, flight, until)))

@@ -34,9 +34,7 @@ from tests.simulation.world import HostClock
 
 
 class ZooKeeperLike(Engine):
-    def __init__(
-        self, truth: Truth, interval: float, clock: HostClock, ttls: Collection[float]
-    ) -> None:
+    def __init__(self, truth: Truth, interval: float, clock: HostClock, ttls: Collection[float]) -> None:
         tick = min(ttls) / truth.world.rng.choice((2, 3, 6))
         super().__init__(truth, interval, clock, ttls, tick)
         self.guarantees = replace(SESSIONS, deltas=True, precision=1.6 * tick + 0.1)
@@ -217,9 +215,7 @@ class ZooKeeperClient(EngineClient):
 
     # ── the register ──
 
-    def commits(
-        self, group: str, wishes: list[Wish], flight: Flight, until: float
-    ) -> Steps[list[Outcome]]:
+    def commits(self, group: str, wishes: list[Wish], flight: Flight, until: float) -> Steps[list[Outcome]]:
         """Those of one connection together, one connection after the other."""
         outcomes: list[Outcome] = []
         for wish in wishes:

@@ -4,9 +4,8 @@ those who ask them. A member that beats on time loses nothing by it."""
 from __future__ import annotations
 
 from tests.simulation.engines import EngineClient
-from tests.simulation.engines.machines import ELECTION, FAITH, Ensemble, Machine
+from tests.simulation.engines.machines import BLIND_FAITH, ELECTION, FAITH, Ensemble, Machine
 from tests.simulation.network import Weather
-from tests.simulation.process import Process
 from tests.simulation.scenes.common import (
     at_the_end_of_a_tick,
     extremes,
@@ -116,6 +115,10 @@ def cut_off_with_its_server(town: Town) -> Script:
     for link in client.links():
         link.go(follower)
     yield 2.2 * agent.presence.beat_every
+    if world.rng.random() < 0.5:  # the beat before is longer ago than it should be
+        late = 0.5 * agent.presence.ttl
+        process.hang(process.heart, late)
+        yield late
 
     def strike() -> None:
         town.cut(process)
@@ -132,7 +135,7 @@ def cut_off_with_its_server(town: Town) -> Script:
 
 @scene_where(where_there_are_servers)
 def asked_when_it_woke(town: Town) -> Script:
-    """A leader is connected to the leading server alone, which stops, and goes on when the others have
+    """A leader is connected to the leading server alone, which is stopped, or cut off, until the others have
     elected another. Whatever it answers then, it does not know; and then its client is cut off."""
     world, rng, ensemble = town.world, town.world.rng, servers(town)
     found = victim(town)
@@ -148,23 +151,19 @@ def asked_when_it_woke(town: Town) -> Script:
     for link in client.links():
         link.go(machine)
     yield 2.2 * agent.presence.beat_every
-    ensemble.pause(machine)
-    yield ELECTION[1] * min(town.ttls) + rng.uniform(0, 0.3) * agent.presence.ttl
-    ensemble.resume(machine)
-    began = world.now
-    while machine.leads and world.now - began < FAITH[1] and not _beats(process):
-        yield 0.01
-    yield rng.uniform(0.005, FAITH[1])
+    if rng.random() < 0.7:
+        ensemble.pause(machine)
+        yield ELECTION[1] * min(town.ttls) + rng.uniform(0, 0.3) * agent.presence.ttl
+        ensemble.resume(machine)
+        yield rng.uniform(0.005, FAITH[1])
+    else:
+        ensemble.cut(machine)
+        yield BLIND_FAITH[1]
     town.cut(process)
     process.hears = True
     yield 2 * agent.presence.ttl
     process.cut = False
     client.only = None
+    ensemble.heal()
     town.weather, town.bell_slow = town.calm_weather, slow
     yield 1.0
-
-
-def _beats(process: Process) -> bool:
-    return process.heart.idle is None
-
-
