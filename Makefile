@@ -22,10 +22,10 @@ UV    := .tools/bin/uv
 VENV  := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test check format sim mutants bench clean
+.PHONY: help setup demo test check format sim mutants bench guarantees clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## install the tools and the dependencies (the others do it for you)
 	@:
@@ -55,6 +55,10 @@ mutants: $(READY) ## plant known bugs one at a time; the tests must catch each
 
 bench: $(READY) ## measure, and print a table
 	@$(VENV)/python -m bench
+
+guarantees: $(READY) ## put every law to every store, and write the table of docs/guarantees.md
+	@$(VENV)/python tools/install_servers.py
+	@$(VENV)/python tools/write_guarantees.py
 
 clean: ## remove everything that make and the tools have put here
 	@rm -rf .tools .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from headcount.errors import GroupNotEmpty
 from headcount.model import Census, Committed, Delta, Enter, Refused, Ring, Snapshot, Swept, Tick
-from headcount.register import replace
+from headcount.register import Ledger, replace
 from headcount.stores import memory
 from headcount.stores.memory import MemoryDoorbell, MemoryServer, MemoryStore
 from headcount.testing.conformance import Harness
@@ -692,3 +692,54 @@ class AClaimIsNeverWaitedOut(MemoryStore):
         return super().commit(
             group, [replace(w, waited=False) if hasattr(w, "waited") else w for w in writes], expect, by=by
         )
+
+
+@breaks("who_is_ended_from_outside_is_down_at_once", mode="sessions")
+class WhoIsEndedLivesOn(MemoryServer):
+    def end_early(self, session):
+        pass
+
+
+@breaks(
+    "a_place_outlives_a_session_that_was_ended_from_outside",
+    "who_closes_a_session_that_is_over_gives_its_place_up",
+    "a_place_of_a_session_that_was_ended_can_be_waited_out",
+    "a_place_that_was_taken_over_is_kept_too",
+    mode="sessions",
+)
+class AnEarlyEndIsLikeAnyOther(MemoryServer):
+    def end_early(self, session):
+        with self.lock:
+            self._forget({session})
+
+
+@breaks("who_dies_leaves_its_place_at_once", mode="sessions")
+class EveryEndIsEarly(MemoryServer):
+    def _forget(self, ended):
+        self.early |= dict.fromkeys(ended, self.clock() + 1)
+        super()._forget(ended)
+
+
+@breaks("a_place_that_is_not_given_up_goes_when_nobody_can_trust_it", mode="sessions")
+class APlaceIsKeptForEver(MemoryServer):
+    def end_early(self, session):
+        super().end_early(session)
+        self.early |= dict.fromkeys(self.early, math.inf)
+
+
+@breaks("who_closes_a_session_that_is_over_gives_its_place_up", mode="sessions")
+class AGoodbyeThatComesTooLateIsNotHeard(MemoryStore):
+    def close_session(self, session):
+        if self.server.alive(session):
+            super().close_session(session)
+
+
+class _ClaimsAnything(Ledger):
+    def _claim(self, row):
+        super()._claim(replace(row, standing_since=row.standing_since or 1))
+
+
+@breaks("who_held_nothing_leaves_nothing", mode="sessions")
+class WhoHeldNothingIsMissedToo(MemoryServer):
+    def ledger(self, name):
+        return _ClaimsAnything(memory._Records(self, self.groups[name]), name, self.groups[name].revision, 0)

@@ -27,17 +27,27 @@ from headcount.errors import HeadcountError
 from headcount.stores import memory
 from headcount.stores.base import TOMBSTONES
 from headcount.testing.conformance import laws
-from headcount.testing.conformance.harness import TickingHarness
+from headcount.testing.conformance.harness import Harness
 from headcount.testing.conformance.town import at_once
 from tests.conformance import test_servers
-from tests.conformance.harnesses import MariaDBTicks, MemoryTicks, PostgreSQLTicks, SQLiteTicks
+from tests.conformance.harnesses import (
+    EtcdSessions,
+    MariaDBTicks,
+    MemoryTicks,
+    PostgreSQLTicks,
+    SQLiteTicks,
+    ZooKeeperSessions,
+)
 from tests.conformance.places import Place
 from tests.mutants.planting import Planter
 from tests.mutants.scenes import SCENES
 from tests.processes.history import Fault, Record, judge
 from tests.processes.writer import GROUP, Writer
+from tests.servers.base import Server
+from tests.servers.etcd import Etcd
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
+from tests.servers.zookeeper import ZooKeeper
 from tests.simulation import Broken, faults, run
 
 QUIET = "idle"
@@ -133,20 +143,26 @@ class Towns:
             yield
 
 
-Stored = Literal["sqlite", "memory", "postgresql", "mysql"]
-SERVERS = {"postgresql": "postgresql", "mysql": "mariadb"}
+Stored = Literal["sqlite", "memory", "postgresql", "mysql", "zookeeper", "etcd"]
+SERVERS = {"postgresql": "postgresql", "mysql": "mariadb", "zookeeper": "zookeeper", "etcd": "etcd"}
 """Stores that need a server, and the server by the name under which its programs are looked for."""
 
 
 @cache
 def server(store: Stored) -> Any:
     """One for all hunts of this process, started when it is first needed."""
-    started: PostgreSQL | MariaDB = PostgreSQL() if store == "postgresql" else MariaDB()
+    made: dict[str, Callable[[], Server]] = {
+        "postgresql": PostgreSQL,
+        "mysql": MariaDB,
+        "zookeeper": ZooKeeper,
+        "etcd": Etcd,
+    }
+    started = made[store]()
     atexit.register(started.discard)
     return started.start()
 
 
-def harness_of(store: Stored, scratch: Path) -> TickingHarness:
+def harness_of(store: Stored, scratch: Path) -> Harness:
     match store:
         case "sqlite":
             return SQLiteTicks(scratch)
@@ -156,6 +172,10 @@ def harness_of(store: Stored, scratch: Path) -> TickingHarness:
             return PostgreSQLTicks(server(store))
         case "mysql":
             return MariaDBTicks(server(store))
+        case "zookeeper":
+            return ZooKeeperSessions(server(store))
+        case "etcd":
+            return EtcdSessions(server(store))
 
 
 class Law:

@@ -13,12 +13,12 @@ import pytest
 
 from headcount import register
 from headcount.stores import memory
-from tests.mutants import coming_back, ensembles, files, servers, ticks, trust, views, writes
+from tests.mutants import coming_back, engines, ensembles, files, servers, ticks, trust, views, writes
 from tests.mutants.hunting import MUTANTS, SERVERS, Attack, Law, Mutant, Stored, Story, Towns, server
 from tests.mutants.planting import NoPlace, Planter
 from tests.servers import fixtures
 
-TOPICS = (trust, ticks, writes, coming_back, views, ensembles, files, servers)
+TOPICS = (trust, ticks, writes, coming_back, views, files, servers, engines, ensembles)
 
 MOST_TOWNS = 6
 """So many towns are visited in one test of the control."""

@@ -563,6 +563,23 @@ def test_the_expired_are_down(book):
     assert list(book.rows) == ["ann"]
 
 
+def test_who_is_over_before_its_time_leaves_a_claim(book):
+    """Its owner may still trust the place. Who had none leaves nothing; a lock row goes, and is claimed."""
+    standing = book.enter("ann", shards=frozenset({1}))
+    book.enter("ann/lock", mode="shared")
+    book.enter("ben", stand=False)
+    ledger = book.ledger()
+    for row in list(book.rows.values()):
+        ledger.expire(row, early=True)
+    book.keep(ledger)
+
+    claims = {claim.row: claim for claim in book.claims.values()}
+    assert set(claims) == {"ann", "ann/lock"}
+    assert (claims["ann"].standing_since, claims["ann"].shards) == (standing.standing_since, {1})
+    assert (claims["ann"].session, claims["ann"].incarnation) == (standing.session, standing.incarnation)
+    assert {row.key: row.state for row in book.rows.values()} == {"ann": State.DOWN, "ben": State.DOWN}
+
+
 def test_the_lapsed_are_suspect_and_told(book):
     """Their place is free, and their locks are gone; failover does not wait for the guard."""
     book.enter("ann", shards=frozenset({1}))

@@ -1041,6 +1041,69 @@ def test_on_a_store_that_expires_sessions_itself_a_claim_is_waited_out():
     assert not isinstance(b.ask(), DoCommit)
 
 
+def early(process: Process, membership: Membership) -> str:
+    """Somebody ends its session from outside, and the next beat says so; which it was."""
+    session = process.owner(membership).presence.session_id
+    process.town.server.end_early(session)
+    assert len(process.town.store.read("g").claims) == bool(membership.desired and membership.desired.stand)
+    process.town.now += TTL / 3
+    process.beat()
+    return session
+
+
+def test_a_session_that_was_ended_from_outside_is_closed_when_nobody_trusts_it():
+    """So that its place is free at once, and not when its time would have been over."""
+    process = Process(Town("sessions"))
+    ann = process.joined()
+    session = early(process, ann)
+    assert not process.owner(ann).presence.trusts(process.moment())
+    process.settle()
+
+    assert DoClose("", session) in process.log
+    assert process.town.store.read("g").claims == ()
+    assert ann.phase is Phase.JOINED
+
+
+def test_a_goodbye_to_a_session_that_is_over_is_said_until_it_is_heard():
+    """If the store does not serve us just now, it is asked again."""
+    process = Process(Town("sessions"))
+    ann = process.joined()
+    process.fault = lambda request: DOWN if isinstance(request, DoClose) else None
+    session = early(process, ann)
+    process.live(3.0)
+    assert 2 <= process.log.count(DoClose("", session)) <= 20
+    process.fault = lambda request: None
+    process.live(2.5)
+
+    assert process.town.now < 1000.0 + TTL, "its time is over, so this shows nothing"
+
+    assert process.town.store.read("g").claims == ()
+
+
+def test_a_session_that_held_nothing_needs_no_goodbye():
+    """Nobody waits for a place that it had."""
+    process = Process(Town("sessions"))
+    ann = process.joined(stand=False)
+    early(process, ann)
+    process.settle()
+
+    assert "DoClose" not in kinds(process.log)
+    assert ann.phase is Phase.JOINED
+
+
+def test_where_ticks_end_sessions_nothing_is_said_to_one_that_is_over():
+    """Nobody else can end one there before its time."""
+    process = Process(Town())
+    ann = process.joined()
+    process.town.store.close_session(process.owner(ann).presence.session_id)
+    process.town.now += TTL / 3
+    process.beat()
+    process.settle()
+
+    assert "DoClose" not in kinds(process.log)
+    assert ann.phase is Phase.JOINED
+
+
 # ── outages ──
 
 

@@ -339,7 +339,7 @@ class Watcher:
             case DoClose() if agent is not None and isinstance(answer, HeadcountError):
                 agent.close_failed(now.boot)
             case DoClose(session=closed) if agent is None:
-                if isinstance(answer, ConnectionError):
+                if isinstance(answer, StoreUnavailable | OutcomeUnknown):
                     self._strays.append(closed)
             case DoClose(session=closed) if agent is not None:
                 node.by_session.pop(closed, None)

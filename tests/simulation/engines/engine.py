@@ -37,6 +37,9 @@ AMONG = (0.0002, 0.002)
 AGAIN = 0.02
 """Seconds before something is tried again."""
 
+POLL = 5.0
+"""Seconds of silence after which a doorbell asks whether it means anything."""
+
 PATIENCE = 0.7
 """Part of what its sender has that one request may take at the servers: the answer has to get back."""
 
@@ -352,7 +355,23 @@ class EngineClient(Client):
         return EngineBell(self)
 
     def listening(self) -> None:
-        """Somebody begins to wait at the doorbell."""
+        """A watch that was opened once; only after some silence somebody asks whether there is anything."""
+        machine, bell, now = self.eyes.machine, self.owner.bell, self.owner.clock.boot()
+        if not machine.up:
+            bell.broken = StoreUnavailable("the connection is lost")
+            self.eyes.move()
+        elif bell.asked_at + POLL <= now:
+            bell.asked_at = now
+            if self.ensemble.in_touch(machine):
+                bell.certain = self.server.changes
+            elif not (machine.runs and self.vouched(machine)):
+                bell.broken = StoreUnavailable("the server does not answer")
+                self.eyes.move()
+
+    def vouched(self, machine: Machine) -> bool:
+        """Whether a server that is not in touch with the leader says that silence means nothing has happened."""
+        del machine
+        return False
 
 
 class Link:
@@ -383,8 +402,8 @@ class EngineBell(MemoryDoorbell):
         self._client = client
         self.certain = 0
         """The change up to which silence means that nothing has happened."""
-        self.heard_at = 0.0
-        """By the clock of whoever listens."""
+        self.asked_at = -math.inf
+        """When it was heard, or asked, last; by the clock of whoever listens."""
         self.broken: HeadcountError | None = None
 
     def wait(self, timeout: float) -> Ring:
@@ -397,7 +416,7 @@ class EngineBell(MemoryDoorbell):
         heard, self._heard = self._heard, max(upto, self._heard)
         groups, lost = client.journal.rung(heard, upto), client.journal.lost(heard, upto)
         if groups or lost:
-            self.heard_at = client.owner.clock.boot()
+            self.asked_at = client.owner.clock.boot()
         return Ring(groups=dict.fromkeys(groups), lost=frozenset(lost))
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from headcount.errors import GroupNotFound, OutcomeUnknown, StoreUnavailable
 from headcount.model import Beat, Granted, Outcome, Session, SessionId, Wish
 from headcount.stores.memory import SESSIONS
-from tests.simulation.engines.engine import AGAIN, Engine, EngineClient, Life, Steps, writes
+from tests.simulation.engines.engine import AGAIN, POLL, Engine, EngineClient, Life, Steps, writes
 from tests.simulation.engines.journal import Seen
 from tests.simulation.engines.machines import Machine
 from tests.simulation.process import Flight, Process
@@ -30,10 +30,6 @@ from tests.simulation.world import HostClock
 
 ROUND = 0.5
 """Seconds between two looks which leases are over."""
-
-POLL = 5.0
-"""Seconds of silence after which a doorbell asks whether it means anything."""
-
 
 def term_of(lease: str) -> int:
     return int(lease.partition(".")[0])
@@ -52,7 +48,7 @@ class EtcdLike(Engine):
     def __init__(self, truth: Truth, interval: float, clock: HostClock, ttls: Collection[float]) -> None:
         super().__init__(truth, interval, clock, ttls, ROUND)
         self.guarantees = replace(SESSIONS, deltas=True, precision=1.0)
-        truth.blur = POLL + 2.5
+        truth.blur = POLL + 2.0
 
     def connect(self, owner: Process) -> EtcdClient:
         return EtcdClient(self, owner)
@@ -270,19 +266,3 @@ class EtcdClient(EngineClient):
             if server.groups[group].revision == seen.past.revision:
                 return self.commit(group, wish.writes, wish.expect, by=wish.by)
             yield AGAIN
-
-    # ── what changes ──
-
-    def listening(self) -> None:
-        """A watch that was opened once; only after some silence somebody asks whether there is anything."""
-        machine, bell, now = self.eyes.machine, self.owner.bell, self.owner.clock.boot()
-        if not machine.runs and not machine.paused:
-            bell.broken = StoreUnavailable("the stream has ended")
-            self.eyes.move()
-        elif bell.heard_at + POLL <= now:
-            bell.heard_at = now
-            if self.ensemble.in_touch(machine):
-                bell.certain = self.server.changes
-            else:
-                bell.broken = StoreUnavailable("the server does not answer")
-                self.eyes.move()

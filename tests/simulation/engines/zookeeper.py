@@ -25,7 +25,7 @@ from headcount.errors import GroupNotFound, HeadcountError, StoreUnavailable
 from headcount.model import Beat, Granted, Outcome, Session, SessionId, Wish
 from headcount.register import Ledger
 from headcount.stores.memory import SESSIONS
-from tests.simulation.engines.engine import AGAIN, Engine, EngineClient, Life, Link, Steps, writes
+from tests.simulation.engines.engine import AGAIN, POLL, Engine, EngineClient, Life, Link, Steps, writes
 from tests.simulation.engines.journal import Seen
 from tests.simulation.engines.machines import BLIND_FAITH, Machine
 from tests.simulation.process import Flight, Process
@@ -38,7 +38,7 @@ class ZooKeeperLike(Engine):
         tick = min(ttls) / truth.world.rng.choice((2, 3, 6))
         super().__init__(truth, interval, clock, ttls, tick)
         self.guarantees = replace(SESSIONS, deltas=True, precision=1.6 * tick + 0.1)
-        truth.blur = BLIND_FAITH[1] + 1.5
+        truth.blur = POLL + BLIND_FAITH[1] + 2.0
         self._pings = {
             machine.name: self.world.rng.uniform(0, tick / 2) for machine in self.ensemble.machines
         }
@@ -276,10 +276,5 @@ class ZooKeeperClient(EngineClient):
             return machine.applied
         return (yield from super().confirmed(link, until))
 
-    def listening(self) -> None:
-        machine, bell = self.eyes.machine, self.owner.bell
-        if self.ensemble.in_touch(machine):
-            bell.certain = self.server.changes
-        elif not (machine.runs and machine.leads):
-            bell.broken = StoreUnavailable("the server has not answered the sync")
-            self.eyes.move()
+    def vouched(self, machine: Machine) -> bool:
+        return machine.leads or super().vouched(machine)

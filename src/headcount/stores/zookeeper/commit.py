@@ -52,7 +52,7 @@ def unknown_if(written: bool, error: HeadcountError) -> HeadcountError:
 
 class Commit:
     """`mine`: whether a session lives in the session of this connection, which alone can make ephemeral nodes
-    for it. `listed`: told which of the nodes now are there for whom."""
+    for it. `list_`: told which nodes may soon be there, and for whom."""
 
     def __init__(
         self,
@@ -63,12 +63,12 @@ class Commit:
         *,
         corrupt: Corrupt,
         mine: Callable[[SessionId], bool] = lambda session: False,
+        list_: Callable[[list[tuple[SessionId, str]]], object] = lambda listed: None,
     ) -> None:
         self._link, self._paths, self._group, self._until = link, paths, group, until
-        self._corrupt, self._mine = corrupt, mine
+        self._corrupt, self._mine, self._list = corrupt, mine, list_
         self._at = paths.head(group)
         self._avoided: set[str] = set()
-        self.listed: list[tuple[SessionId, str]] = []
 
     def carry_out(self, wishes: Sequence[Wish], settle: Iterable[str] = ()) -> list[Outcome]:
         """To each its answer. `settle`: nodes of rows and claims whose sessions may be gone."""
@@ -149,10 +149,9 @@ class Commit:
         size = sum(len(one.path) + len(getattr(one, "data", b"") or b"") + 60 for one in operations)
         if size > LARGEST:
             raise TooMuch(f"{size:,}")
+        self._list(listing.made)  # before: whoever ends a session must know of all that may be there
         failed = self._link.multi(operations, self._until)
-        if failed is None:
-            self.listed += listing.made
-        elif isinstance(failed.error, NodeExistsError | NoNodeError):
+        if failed is not None and isinstance(failed.error, NodeExistsError | NoNodeError):
             self._avoided.add(operations[failed.place].path)  # somebody else's, or removed by hand
         return failed.error if failed is not None else None
 

@@ -1,8 +1,9 @@
 """The doorbell: one watch on everything below the prefix, on the connection that reads.
 
-Before it waits it asks the server for a `sync`. What the watch had to tell until then has come before the
-answer to that, so that silence means that nothing has changed; and a server that is cut off from the others
-has no answer. After each connection the watch is gone: it is set anew, and everything counts as rung.
+After some seconds of silence it asks the server for a `sync`, before it waits on. What the watch had to tell
+until then has come before the answer to that, so that silence means that nothing has changed; and a server
+that is cut off from the others has no answer. After each connection the watch is gone: it is set anew, and
+everything counts as rung.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from headcount.stores.zookeeper.link import Link
 from headcount.stores.zookeeper.words import AddWatch
 
 DELETED = 2
+
+POLL = 5.0
+"""Seconds of silence after which one small question shows whether it means anything."""
 
 
 class Bells:
@@ -63,6 +67,7 @@ class ZooKeeperDoorbell:
         self._lost: set[SessionId] = set()
         self._everything = False
         self._woken = False
+        self._served_at = 0.0
         self._watch(time.monotonic() + patience)
         bells.add(self)
 
@@ -80,8 +85,9 @@ class ZooKeeperDoorbell:
     def wait(self, timeout: Seconds) -> Ring:
         asked = time.monotonic()
         link = self._watch(asked + self._patience)
-        if not self._heard():
+        if not self._heard() and asked >= self._served_at + POLL:
             link.ask(Sync(self._root), until=asked + self._patience)
+            self._served_at = asked
         with self._rung:
             self._rung.wait_for(
                 lambda: self._heard() or self._moved(link), max(0.0, asked + timeout - time.monotonic())

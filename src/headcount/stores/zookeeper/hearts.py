@@ -225,26 +225,29 @@ class Hearts:
         """Remove their notices, and the nodes that say that their rows are live: whoever reads finds out."""
         places: dict[str, str] = {}
         ended = list(sessions)
-        owners: dict[str, SessionId] = {}
-        for one in ended:
-            owners |= dict.fromkeys(heart.places.get(one, {}), one)
-        while True:
+        known: dict[str, SessionId] | None = None
+        while known != (owners := self._owners(heart, ended)):  # what was written meanwhile is known by now
             asked = [self._paths.session(one) for one in ended] + list(owners)
             _, found, _ = heart.link.get(asked, until=until)
             there = {path: one[0] for path, one in zip(asked, found, strict=True) if isinstance(one, tuple)}
             gone = [p for p, data in there.items() if p not in owners or data == owners[p].encode()]
             failed = heart.link.multi([Delete(path, -1) for path in gone], until) if gone else None
             if failed is None:
-                break
+                known = owners
         with self._lock:
-            known = [one for one in ended if one in heart.beaten]
+            lost = [one for one in ended if one in heart.beaten]
             for one in ended:
                 places |= heart.forget(one)
-        self._lost(known)
+        self._lost(lost)
         return places
 
+    def _owners(self, heart: Heart, sessions: Iterable[SessionId]) -> dict[str, SessionId]:
+        """The nodes that may list rows of these sessions, and whose they are then."""
+        with self._lock:
+            return {path: one for one in sessions for path in heart.places.get(one, {})}
+
     def list_(self, listed: Iterable[tuple[SessionId, str]], group: str) -> None:
-        """These nodes are there now for rows of these sessions."""
+        """These nodes may be there from now on, for rows of these sessions."""
         with self._lock:
             for session, path in listed:
                 heart = self.of(session)

@@ -252,11 +252,9 @@ class ZooKeeperStore(Together):
             until,
             corrupt=self._corrupt,
             mine=mine.__contains__,
+            list_=lambda listed: self._hearts.list_(listed, group),
         )
-        try:
-            return commit.carry_out(wishes)
-        finally:
-            self._hearts.list_(commit.listed, group)
+        return commit.carry_out(wishes)
 
     def _settle(self, group: str, names: Collection[str], until: Seconds) -> None:
         Commit(self._eyes(), self._paths, group, until, corrupt=self._corrupt).carry_out([], names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headcount.model import Enter, Refusal, SessionId, State
 from headcount.testing.conformance.harness import Harness, TickingHarness, only_if
-from headcount.testing.conformance.town import Town, amending, at_once, clients, refused
+from headcount.testing.conformance.town import Person, Town, amending, at_once, clients, refused
 
 
 def over(harness: Harness) -> float:
@@ -292,6 +292,24 @@ def test_an_enter_and_a_goodbye_do_not_pass_each_other(harness: Harness) -> None
                 stores[0].close_session(session)
             else:
                 stores[1].commit(town.group, [enter], by=session)
+
+        at_once(2, story)
+        assert ann.beat() is None
+        assert not any(row.live for row in town.snapshot().rows)
+
+
+def test_an_enter_and_the_goodbye_of_its_own_client_do_not_pass_each_other(harness: Harness) -> None:
+    """The same where both are asked of the client that has opened the session."""
+    town = Town(harness)
+    for n in range(8):
+        ann = town.person(f"ann{n}")
+        enter = ann.entering()
+
+        def story(n: int, ann: Person = ann, enter: Enter = enter) -> None:
+            if n == 0:
+                ann.store.close_session(ann.session)
+            else:
+                ann.propose(enter)
 
         at_once(2, story)
         assert ann.beat() is None
