@@ -1,7 +1,7 @@
 """Stores that expire sessions themselves: early ends, and what their servers know of each other.
 
-What a real store of ours does about its servers is done again by the simulated one (`tests.simulation.engines`),
-and mistakes of that kind are planted there: they show that the simulation would see them."""
+What a real store of ours does about its servers is done again by the simulated one, and mistakes of that kind
+are planted there: they show that the simulation would see them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def a_refusal_is_not_thought_over(plant: Planter) -> None:
     plant.edit(zookeeper.ZooKeeperClient._commit, "if not sync:\n", "if False:\n")
 
 
-@mutant(Towns("age", "order", "nobody is locked out", engine="zookeeper", seeds=MANY))
+@mutant(Towns("a reading is no older than its question", engine="zookeeper", seeds=FEW))
 def a_reading_without_a_sync(plant: Planter) -> None:
     """What a server happens to have is taken for what is."""
     plant.edit(
@@ -84,7 +84,7 @@ def a_session_begins_in_one_that_ends(plant: Planter) -> None:
     plant.edit(zookeeper.ZooKeeperClient.opens, "max(ttl / 3, late + margin_of(ttl))", "max(ttl / 3, 0.25)")
 
 
-@mutant(Towns("one leader", engine="etcd", scenes=WOKEN, seeds=MANY))
+@mutant(Towns("one leader", "accuracy", engine="etcd", scenes=WOKEN, seeds=FEW))
 def a_keepalive_is_a_beat(plant: Planter) -> None:
     """It is believed, whoever answers it, and nothing is read in its term."""
     plant.edit(

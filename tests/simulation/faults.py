@@ -43,7 +43,7 @@ completeness · the guard shows · the guard lets go · accuracy · only who was
 order · age · one leader · tokens only grow · nobody is locked out · back by itself
 coming back · superseded · a name is taken · who waits gets the name
 leaving is leaving · claims go · always led · a resignation is followed at once · readiness
-a refusal is true · a failover ends nobody
+a refusal is true · a reading is no older than its question · a failover ends nobody
 who is ended gives up its place · a place is not kept for ever
 capabilities · guard · guard fairness · load · it stops
 """

@@ -333,7 +333,7 @@ class Process:
         self.bell_rings = False
         self.bell.wake()
         try:
-            ring = self.bell.wait(0)
+            ring: Ring = self.bell.wait(0)
         except HeadcountError as error:
             return error
         if self.town.lossy and self.world.rng.random() < 0.02:

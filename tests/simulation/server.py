@@ -141,8 +141,8 @@ class Client(MemoryStore):
 
     def serve(self, flight: Flight) -> Generator[float, None, Any]:
         """What has arrived is carried out, in as many steps as it takes: here, in one."""
+        yield from ()
         return self.carry_out(flight.request)
-        yield
 
     def carry_out(self, request: Any) -> Any:
         """What the hand of a process has asked for; the error, if there is one."""

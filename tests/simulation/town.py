@@ -1,10 +1,10 @@
 """One town: a store, a network, a handful of processes, and a plan of what goes wrong.
 
-A seed decides everything: the mode of the store and what kind of servers it has, the interval, how far apart the clocks run, who lives
-where and joins what, which faults come in which order and when. The plan (`faults`) takes the town from
-one quiet state to the next: something happens, everything is healed, and then the town has to *settle*
-within a bound: everybody who wants in is in, every view agrees with the store, every group is led. What
-must never happen is checked all the time, by `truth` and `eyes`.
+A seed decides everything: the mode of the store, and what servers it has (`engines`); the interval, how far
+apart the clocks run, who lives where and joins what, which faults come in which order and when. The plan
+(`faults`) takes the town from one quiet state to the next: something happens, everything is healed, and then
+the town has to *settle* within a bound: everybody who wants in is in, every view agrees with the store, every
+group is led. What must never happen is checked all the time, by `truth` and `eyes`.
 """
 
 from __future__ import annotations

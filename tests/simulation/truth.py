@@ -84,7 +84,7 @@ class Truth:
         *,
         counts: bool = True,
     ) -> None:
-        """A beat was taken, or a session opened, which counts as one. `counts`: whoever would end it knows."""
+        """A beat was taken, or a session opened, which counts as one. `counts`: who ends sessions knows."""
         when = self.world.now if at is None else at
         if opened is not None:
             self.sessions[session] = opened

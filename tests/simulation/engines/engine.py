@@ -244,8 +244,9 @@ class EngineClient(Client):
                 opening = [one.session for one in requests if isinstance(one, DoOpen)]
                 if opening:
                     return (yield from self.opens(opening, flight, until))
-                wishes = [Wish(one.writes, by=one.by) for one in requests if isinstance(one, DoCommit)]
-                return (yield from self.commits(requests[0].group, wishes, flight, until))
+                asked = [one for one in requests if isinstance(one, DoCommit)]
+                wishes = [Wish(one.writes, by=one.by) for one in asked]
+                return (yield from self.commits(asked[0].group, wishes, flight, until))
             case DoCommit(group=group, writes=writes, by=by):
                 (outcome,) = yield from self.commits(group, [Wish(writes, by=by)], flight, until)
                 return outcome
@@ -255,12 +256,25 @@ class EngineClient(Client):
                 machine.applied = self.server.changes
                 return created
             case DoLook(group=group, member_id=member_id):
-                index = yield from self.confirmed(self.eyes, until)
+                index = yield from self._now(until)
                 return self.journal.read(group, index, None, [member_id])
             case DoRead(group=group, after=after):
-                index = yield from self.confirmed(self.eyes, until)
+                index = yield from self._now(until)
                 return self.journal.read(group, index, after, None)
         raise AssertionError(request)
+
+    def _now(self, until: float) -> Steps[int]:
+        """The change up to which a reading shows everything: no older than the question, unless it was asked
+        of a leader that is cut off and does not know it."""
+        began = self.server.changes
+        index = yield from self.confirmed(self.eyes, until)
+        if index < began and not self.vouched(self.eyes.machine):
+            raise self.world.broken(
+                "a reading is no older than its question",
+                f"{self.owner.name} reads what was {began - index} ago",
+            )
+        self.world.kept["a reading is no older than its question"] += 1
+        return index
 
     def beats(self, sessions: Collection[SessionId], flight: Flight, until: float) -> Steps[Beat]:
         raise NotImplementedError
@@ -369,7 +383,7 @@ class EngineClient(Client):
                 self.eyes.move()
 
     def vouched(self, machine: Machine) -> bool:
-        """Whether a server that is not in touch with the leader says that silence means nothing has happened."""
+        """Whether a server that is not in touch with the leader answers as if it were."""
         del machine
         return False
 

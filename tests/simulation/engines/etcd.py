@@ -31,6 +31,7 @@ from tests.simulation.world import HostClock
 ROUND = 0.5
 """Seconds between two looks which leases are over."""
 
+
 def term_of(lease: str) -> int:
     return int(lease.partition(".")[0])
 

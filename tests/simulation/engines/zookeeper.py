@@ -121,7 +121,7 @@ class ZooKeeperClient(EngineClient):
         return over
 
     def _write(self, heart: Heart, until: float) -> Steps[Machine]:
-        """Over this connection. Who comes to a server that it was not at before is looked for by the leader."""
+        """Over this connection. When it comes to another server, that one asks the leader for it."""
         machine = yield from self.reach(heart.link, until)
         self.server.heard_of(machine, heart.life.id)
         machine = yield from self.through(heart.link, until, writes=True)
@@ -151,7 +151,10 @@ class ZooKeeperClient(EngineClient):
                     raise StoreUnavailable("this session is over")
             self.open_session(session)
             self.server.enters(session.id, heart.life)
-            self.truth.counted[session.id] = heart.life.heard
+            # Half of its ttl is sure, whenever the one that it is in was beaten.
+            self.truth.counted[session.id] = (
+                self.world.now - ttl / 2 - self.owner.patience if late else self.world.now
+            )
             heart.link.machine.applied = self.server.changes
             heart.served(asked)
             heart.beaten[session.id] = asked
@@ -274,7 +277,9 @@ class ZooKeeperClient(EngineClient):
         if machine.leads and machine is not self.ensemble.leader:
             self.world.faults["a stale sync"] += 1
             return machine.applied
-        return (yield from super().confirmed(link, until))
+        machine = yield from self.through(link, until, writes=False)
+        machine.applied = self.server.changes
+        return machine.applied
 
     def vouched(self, machine: Machine) -> bool:
         return machine.leads or super().vouched(machine)

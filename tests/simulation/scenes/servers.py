@@ -1,5 +1,5 @@
-"""What happens to the servers of a store that has several: they die, stop, and are cut off, also together with
-those who ask them. A member that beats on time loses nothing by it."""
+"""What happens to the servers of a store that has several: they die, stop, and are cut off, also together
+with those who ask them. A member that beats on time loses nothing by it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def a_server_dies(town: Town) -> Script:
 
 @scene_where(where_there_are_servers)
 def a_server_is_cut_off(town: Town) -> Script:
-    """It goes on answering what it can: what it has, for as long as it believes in its leader, or in itself."""
+    """It goes on answering what it can, for as long as it believes in its leader, or in itself."""
     rng, ensemble = town.world.rng, servers(town)
     machine = rng.choice(ensemble.machines)
     town.world.faults["a server cut off from the others"] += 1

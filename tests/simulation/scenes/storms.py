@@ -7,7 +7,6 @@ from tests.simulation.scenes.common import ROUGH, STORM, scene, some, take_away
 from tests.simulation.town import Plan, Town
 from tests.simulation.world import Script
 
-
 KINDS = ("crash", "pause", "cut", "hang", "jump", "takeover", "mark", "forget", "choke")
 ENDINGS = ("end",)
 SERVERS = ("server",)
