@@ -80,8 +80,8 @@ def a_reading_without_a_sync(plant: Planter) -> None:
 @mutant(Towns("accuracy", engine="zookeeper", seeds=MANY))
 def a_session_begins_in_one_that_ends(plant: Planter) -> None:
     """However long ago the one of ZooKeeper was beaten, that all of one ttl share."""
-    plant.edit(zookeeper.ZooKeeperClient.opens, " or asked - heart.taken_at > ttl / 2", "")
-    plant.edit(zookeeper.ZooKeeperClient.opens, "max(ttl / 3, late + margin_of(ttl))", "max(ttl / 3, 0.25)")
+    plant.edit(zookeeper.ZooKeeperClient.opens, " or heart.late(asked) > 0.7 * ttl", "")
+    plant.edit(zookeeper.ZooKeeperClient.opens, "late = heart.late(asked)", "late = 0.3 * ttl")
 
 
 @mutant(Towns("one leader", "accuracy", engine="etcd", scenes=WOKEN, seeds=FEW))

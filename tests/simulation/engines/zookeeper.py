@@ -11,16 +11,17 @@
 
 One session of ZooKeeper for each ttl of a process has all of ours in it. Whoever is not beaten for its ttl
 while others in it are, is ended by the beat of those. One of ours that begins in it is sure of no more than
-the beats of the others: how long ago the last of them was, is a part of its margin, and if that is too long
-ago, it begins in another one.
+the beats of the others that were surely told (`Granted.late`); if they are too long ago, it begins in
+another one.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Collection
 from dataclasses import replace
 
-from headcount.core.session import margin_of
 from headcount.errors import GroupNotFound, HeadcountError, StoreUnavailable
 from headcount.model import Beat, Granted, Outcome, Session, SessionId, Wish
 from headcount.register import Ledger
@@ -82,14 +83,20 @@ class Heart:
         self.link = link
         self.life = life
         self.beaten: dict[SessionId, float] = {}
-        self.taken_at = 0.0
-        """When the last beat that was taken was asked."""
+        self._taken: deque[float] = deque(maxlen=10)
+        """When the beats were asked that were taken last."""
         self._served_since: float | None = None
 
     def served(self, at: float | None) -> None:
-        self.taken_at = self.taken_at if at is None else at
+        if at is not None:
+            self._taken.append(at)
         if at is None or self._served_since is None:
             self._served_since = at
+
+    def late(self, now: float) -> float:
+        """How long ago the last beat was that the leader has surely heard of: for that, a third of the ttl is
+        time enough."""
+        return now - max((at for at in self._taken if at <= now - self.life.ttl / 3), default=-math.inf)
 
     def overdue(self, now: float, besides: Collection[SessionId] = ()) -> list[SessionId]:
         """Who was not beaten for the ttl, while others were. The time of an outage does not count."""
@@ -138,27 +145,25 @@ class ZooKeeperClient(EngineClient):
         for session in sessions:
             ttl = session.ttl
             heart, late = self._hearts.get(ttl), 0.0
-            if heart is None or asked - heart.taken_at > ttl / 2:
+            if heart is None or heart.late(asked) > 0.7 * ttl:
                 heart = Heart(self.link(), Life(self.server.fresh("zk"), ttl))
+                heart.served(asked - ttl / 3)  # who begins it is heard of at once, by all
                 yield from self.through(heart.link, until, writes=True)
                 heart.link.moved = False
                 self.server.begin_life(heart.life)
                 self._hearts[ttl] = heart
             else:
-                late = asked - heart.taken_at
+                late = heart.late(asked)
                 yield from self._write(heart, until)
                 if self._over(heart):
                     raise StoreUnavailable("this session is over")
             self.open_session(session)
             self.server.enters(session.id, heart.life)
-            # Half of its ttl is sure, whenever the one that it is in was beaten.
-            self.truth.counted[session.id] = (
-                self.world.now - ttl / 2 - self.owner.patience if late else self.world.now
-            )
+            self.truth.counted[session.id] = self.world.now - late - self.owner.patience * bool(late)
             heart.link.machine.applied = self.server.changes
             heart.served(asked)
             heart.beaten[session.id] = asked
-            granted.append(Granted(ttl=ttl, margin=max(ttl / 3, late + margin_of(ttl))))
+            granted.append(Granted(ttl=ttl, margin=max(ttl / 3, 0.25), late=late))
         return granted
 
     def beats(self, sessions: Collection[SessionId], flight: Flight, until: float) -> Steps[Beat]:

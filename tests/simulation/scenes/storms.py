@@ -8,8 +8,8 @@ from tests.simulation.town import Plan, Town
 from tests.simulation.world import Script
 
 KINDS = ("crash", "pause", "cut", "hang", "jump", "takeover", "mark", "forget", "choke")
-ENDINGS = ("end",)
-SERVERS = ("server",)
+ENDINGS = ("end",) * 2
+SERVERS = ("server",) * 3
 
 
 @scene
