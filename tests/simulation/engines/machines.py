@@ -17,7 +17,7 @@ from tests.simulation.world import HostClock, World, some_rate
 
 SERVERS = 3
 
-ELECTION = (0.15, 0.6)
+ELECTION = (0.1, 0.35)
 """Parts of the shortest ttl that an election takes, from when the leader was lost."""
 
 FAITH = (0.02, 0.6)

@@ -23,6 +23,16 @@ def servers(town: Town) -> Ensemble:
     return town.ensemble
 
 
+def spare(town: Town, why: str) -> None:
+    """From now on nobody who beats may be ended whose ttl is four elections, or more: there is time enough to
+    ask another server, again and again."""
+    shelter(town, why)
+    sheltered, sessions = town.truth.sheltered, town.truth.sessions
+    least = 4 * ELECTION[1] * min(town.ttls)
+    for session in [one for one in sheltered if sessions[one].ttl < least]:
+        del sheltered[session]
+
+
 def leading(town: Town) -> Machine:
     """Who leads; nobody is without a leader when a scene begins."""
     leader = servers(town).leader
@@ -37,7 +47,7 @@ def a_server_dies(town: Town) -> Script:
     machine = rng.choice(ensemble.machines)
     leads = machine is ensemble.leader
     town.world.faults["the leading server dies" if leads else "a server dies"] += 1
-    shelter(town, "one server of three died")
+    spare(town, "one server of three died")
     ensemble.crash(machine)
     yield rng.uniform(0.2, 1.5) * max(town.ttls)
     ensemble.restart(machine)
@@ -51,7 +61,7 @@ def a_server_is_cut_off(town: Town) -> Script:
     rng, ensemble = town.world.rng, servers(town)
     machine = rng.choice(ensemble.machines)
     town.world.faults["a server cut off from the others"] += 1
-    shelter(town, "one server of three was cut off")
+    spare(town, "one server of three was cut off")
     ensemble.cut(machine)
     town.bustle = rng.random() < 0.5
     yield rng.uniform(0.2, 1.5) * max(town.ttls)
@@ -67,7 +77,7 @@ def the_leading_server_stops(town: Town) -> Script:
     rng, ensemble = town.world.rng, servers(town)
     machine = leading(town)
     town.world.faults["the leading server stops"] += 1
-    shelter(town, "the leading server was stopped")
+    spare(town, "the leading server was stopped")
     for _ in range(2):
         ensemble.pause(machine)
         yield rng.uniform(0.5, 3) * min(town.ttls)
