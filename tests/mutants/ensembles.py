@@ -42,6 +42,12 @@ def the_beat_before_does_not_matter(plant: Planter) -> None:
     plant.edit(session.Presence.taken, "if self._told_late:", "if False:")
 
 
+@mutant(Towns("one leader", engine="zookeeper", scenes=("cut_off_after_two_beats",), seeds=MANY))
+def any_beat_before_is_sure(plant: Planter) -> None:
+    """A beat is taken for known to all as soon as the next one was taken, however soon that was."""
+    plant.edit(session.Presence._sure, "if asked - self._asked_at >= APART * self._margin:", "if True:")
+
+
 @mutant(Towns("one leader", engine="zookeeper", scenes=WITH_ITS_SERVER, seeds=MANY))
 def no_margin_for_what_is_told_late(plant: Planter) -> None:
     """As if there were one server: trust lasts for the ttl, less what clocks need."""
@@ -77,7 +83,7 @@ def a_reading_without_a_sync(plant: Planter) -> None:
     )
 
 
-@mutant(Towns("accuracy", engine="zookeeper", seeds=MANY))
+@mutant(Towns("accuracy", engine="zookeeper", scenes=("pause", "takeover", "hung_heart"), seeds=MANY))
 def a_session_begins_in_one_that_ends(plant: Planter) -> None:
     """However long ago the one of ZooKeeper was beaten, that all of one ttl share."""
     plant.edit(zookeeper.ZooKeeperClient.opens, " or heart.late(asked) > 0.7 * ttl", "")

@@ -14,8 +14,9 @@ from tests.simulation.faults import missing
 from tests.simulation.town import run
 from tests.simulation.world import Broken
 
-BATCH = 30
-"""So many towns, in both modes, must have seen every fault and put every promise to the test."""
+BATCH = 50
+"""So many towns, in both modes and on every kind of store, must have seen every fault and put every promise
+to the test."""
 
 
 Task = tuple[int, str | None, str | None]

@@ -73,7 +73,8 @@ class Town(Network):
     def __init__(
         self, seed: int, *, mode: str | None = None, engine: str | None = None, record: bool = False
     ) -> None:
-        world = World(seed, record=record)
+        forced = f" ENGINE={engine}" if engine else f" MODE={mode}" if mode else ""
+        world = World(seed, forced=forced, record=record)
         super().__init__(world)
         rng = world.rng
         self.mode = mode or rng.choice(("ticks", "ticks", "sessions"))
