@@ -206,7 +206,7 @@ def blind_in_one_group(town: Town) -> Script:
 
 
 def cut_off_after_two_beats(town: Town) -> Script:
-    """A leader that beats often is silent for half of its ttl, and is cut off as soon as two beats of its were
+    """A leader that beats often is silent for half of its ttl, and is cut off once two of its beats were
     taken, with the only server that has heard of them."""
     found = victim(town)
     ensemble = town.ensemble

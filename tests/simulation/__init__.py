@@ -1,5 +1,5 @@
-"""Whole towns of processes on one store, simulated by seed: see `town` for the model, and `engines` for stores
-that expire sessions themselves.
+"""Whole towns of processes on one store, simulated by seed: see `town` for the model, and `engines` for the
+stores that expire sessions themselves.
 
 run(seed)      one town, from its founding to its end; raises `Broken` if a promise was not kept. The seed
                chooses the mode and the servers of the store, unless `mode` and `engine` do
