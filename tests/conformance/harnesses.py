@@ -6,8 +6,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+
+from kazoo.client import KazooClient
 
 from headcount.errors import HeadcountError
 from headcount.model import Seconds, SessionId
@@ -205,6 +207,12 @@ class ZooKeeperSessions(Harness):
                     store.beat(list(kept))
             time.sleep(min(left, self.ttl / 6))
 
+    def end_session(self, owner: Store, session: SessionId) -> None:
+        self.server.end_owner_of(self.node(session))
+
+    def node(self, session: SessionId) -> str:
+        return f"/{self.path}/.headcount/sessions/{session}"
+
     def break_(self) -> None:
         self.server.freeze()
 
@@ -218,6 +226,24 @@ class ZooKeeperSessions(Harness):
     def close(self) -> None:
         self.mend()
         super().close()
+
+
+class ZooKeeperNodes(ZooKeeperSessions):
+    """The same, where somebody removes the nodes of a session, one by one."""
+
+    def end_session(self, owner: Store, session: SessionId) -> None:
+        with self.server.client() as admin:
+            number = admin.exists(self.node(session)).ephemeralOwner
+            for path in owned(admin, f"/{self.path}", number):
+                admin.delete(path)
+
+
+def owned(admin: KazooClient, path: str, number: int) -> Iterator[str]:
+    """The ephemeral nodes of a session of ZooKeeper, from here on."""
+    for name in admin.get_children(path):
+        yield from owned(admin, f"{path}/{name}", number)
+        if admin.exists(f"{path}/{name}").ephemeralOwner == number:
+            yield f"{path}/{name}"
 
 
 class EtcdSessions(Harness):
@@ -240,6 +266,10 @@ class EtcdSessions(Harness):
             if kept:
                 self.made[-1].beat(list(kept))
             time.sleep(min(left, self.ttl / 4))
+
+    def end_session(self, owner: Store, session: SessionId) -> None:
+        """The lease of its key is revoked."""
+        self.server.revoke(f"/{self.prefix}/default/life/{session}")
 
     def break_(self) -> None:
         self.server.kill()

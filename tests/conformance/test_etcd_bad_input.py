@@ -250,8 +250,8 @@ def test_what_cannot_be_read_is_left_out_and_told_once(etcd_server, opened) -> N
 
 
 def test_keys_that_are_removed_by_hand(etcd_server, opened) -> None:
-    """A row is gone; a presence is a death; a session is lost; a group is none any more, and nothing of
-    it comes back with the next of its name."""
+    """A row is gone; a presence is a death, of which its owner gets a notice; a session is lost; a group is
+    none any more, and nothing of it comes back with the next of its name."""
     server: Etcd = etcd_server
     prefix = server.fresh_database()
     store, root = opened(server.url(prefix)), the_root(prefix)
@@ -262,7 +262,7 @@ def test_keys_that_are_removed_by_hand(etcd_server, opened) -> None:
     assert server.delete(f"{root}here/web/bob") == 1
     assert {row.key: row.state.value for row in store.read("web").rows} == {"bob": "down", "cid": "up"}
     assert server.delete(f"{root}life/cid") == 1
-    assert store.beat(["bob", "cid"]).notices == {"bob": 0, "cid": None}
+    assert store.beat(["bob", "cid"]).notices == {"bob": 1, "cid": None}
     revision = store.read("web").revision
     assert server.delete(f"{root}group/web") == 1
     with refused(GroupNotFound, "web"):

@@ -56,16 +56,18 @@ def opened(store: Client) -> Client:
     return store
 
 
-def enter(store: Store, name: str, *, group: str = "web", capabilities: bytes = b"") -> None:
+def enter(
+    store: Store, name: str, *, group: str = "web", capabilities: bytes = b"", stand: bool = True
+) -> None:
     store.open_session(Session(id=f"s-{name}", instance=name, host="h", process=name, ttl=5.0))
-    enters = entering(name, capabilities=capabilities)
+    enters = entering(name, capabilities=capabilities, stand=stand)
     assert isinstance(store.commit(group, [enters], by=f"s-{name}"), Committed)
 
 
-def entering(name: str, *, capabilities: bytes = b"") -> Enter:
+def entering(name: str, *, capabilities: bytes = b"", stand: bool = True) -> Enter:
     return Enter(
         key=name, member_id=name, session=f"s-{name}", instance=name, host="h", ttl=5.0, seen=0,
-        capabilities=capabilities,
+        capabilities=capabilities, stand=stand,
     )  # fmt: skip
 
 
@@ -147,6 +149,32 @@ def test_tls(own_zookeeper: Callable[..., ZooKeeper], client) -> None:
     assert len(store.read("web").rows[0].capabilities) == 60_000
     with pytest.raises(AccessDenied, match="certificate"):
         client(server.url("web", tls="true")).open()
+
+
+def test_what_the_system_believes_is_believed(
+    own_zookeeper: Callable[..., ZooKeeper], client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no authority is given."""
+    server = own_zookeeper(ssl=True)
+    with pytest.raises(AccessDenied, match="certificate"):
+        client(server.url("web", tls="true")).open()
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
+
+    assert opened(client(server.url("web", tls="true"))).create_group("web")
+
+
+def test_a_call_waits_for_as_long_as_it_is_told(own_zookeeper: Callable[..., ZooKeeper], client) -> None:
+    """Where the server takes connections, and answers nothing."""
+    server = own_zookeeper()
+    for timeout in (0.5, 1.5):
+        store = opened(client(server.url("web"), timeout=timeout))
+        server.freeze()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.groups()
+        took = time.monotonic() - began
+        server.thaw()
+        assert timeout <= took < timeout + 1.0
 
 
 def test_a_server_that_wants_to_know_whose_certificate_it_is(
@@ -359,7 +387,7 @@ def test_more_than_fits_in_a_request_goes_in_several(
 # ── what it takes ──
 
 
-def test_who_looks_has_one_connection_and_a_member_two(
+def test_who_looks_has_one_connection_and_a_member_two_and_who_stands_three(
     zookeeper_server: ZooKeeper, prefix: str, client
 ) -> None:
     """Each with one thread; however many sessions there are of one ttl."""
@@ -377,8 +405,12 @@ def test_who_looks_has_one_connection_and_a_member_two(
     assert (connections() - connected, threads() - running) == (1, 1)
 
     for number in range(20):
-        enter(store, f"m{number}")
+        enter(store, f"m{number}", stand=False)
     assert (connections() - connected, threads() - running) == (2, 2)
+
+    for number in range(20):
+        enter(store, f"s{number}")
+    assert (connections() - connected, threads() - running) == (3, 3)
 
 
 def test_a_heart_that_stops_is_not_kept_alive_by_the_client_library(

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import pytest
 
-from headcount.stores.etcd.store import EtcdStore
 from tests.processes.crowd import Crowd
-from tests.processes.town import Process, Town, faults_of_trust, leader, trust, until
+from tests.processes.member import now
+from tests.processes.town import Event, Process, Town, faults_of_trust, leader, trust, until
 from tests.servers.etcd import Cluster
 
 TTL = 3.0
@@ -19,9 +18,6 @@ CROWD = 50
 SOON = 20.0
 
 TIMEOUT = 2.0
-
-HEARD = 0.25
-"""Seconds within which the watch tells whoever is lost, also on a busy machine."""
 
 
 @pytest.fixture
@@ -117,27 +113,68 @@ def test_most_are_gone_for_longer_than_the_ttl(place: tuple[Cluster, Town]) -> N
     assert list(never_two(people)) == []
 
 
+def revoke_the_lease_of(cluster: Cluster, town: Town, ruler: Process) -> float:
+    """What an administrator can do; and when it was done."""
+    session = next(row.session for row in town.snapshot().rows if row.member_id == ruler.name)
+    cluster.followers()[0].revoke(f"/town/default/life/{session}")
+    return now()
+
+
 def test_a_session_that_is_ended_from_outside(place: tuple[Cluster, Town]) -> None:
-    """An administrator revokes the lease of who leads: it hears of it when everybody does, and comes back
-    behind the others. (That it stops before its successor begins, nobody can promise: to etcd, a lease that
-    was revoked is one that was over. Tokens grow.)"""
+    """An administrator revokes the lease of who leads. It stops before its successor begins, which is within
+    a second, and comes back behind the others."""
     cluster, town = place
     people = ruling(town)
     for _ in range(3):
         ruler = leader(people)
-        assert isinstance(town.store, EtcdStore)
         since = {process.name: process.heard for process in people}
-        session = next(row.session for row in town.snapshot().rows if row.member_id == ruler.name)
-        town.store.beat([session])
-        lease = town.store._sessions._lease_of[session]
-        cluster.members[0].call("kv/lease/revoke", {"ID": lease})
+        revoked = revoke_the_lease_of(cluster, town, ruler)
         ruler.wait_for("change", SOON, since[ruler.name], kind="lost")
         ruler.wait_for("change", SOON, since[ruler.name], kind="rejoined")
         until(lambda ruler=ruler: leader(people) is not ruler, lambda: trust(people), SOON)  # type: ignore[misc]
-    for process in people:
-        process.stop()
-    seen = trust(people)
-    assert len(seen) >= 4
-    for before, after in pairwise(seen):
-        assert after[0] > before[0]
-        assert after[1] > before[2] - HEARD
+        assert min(said["at"] for said in leading(people, since)) - revoked < 1.0
+    assert list(never_two(people)) == []
+    assert len(trust(people)) >= 4
+
+
+@pytest.mark.parametrize("awake_again", [True, False])
+def test_the_lease_of_who_is_stopped_is_revoked(place: tuple[Cluster, Town], *, awake_again: bool) -> None:
+    """It has heard of nothing, and would trust if it went on: so nobody else does before its time is over;
+    and then somebody does. If it goes on before that, it gives its place up."""
+    cluster, town = place
+    people = ruling(town)
+    ruler = leader(people)
+    since = {process.name: process.heard for process in people}
+    stopped = town.stop(ruler)
+    revoke_the_lease_of(cluster, town, ruler)
+    time.sleep(0.5)
+    assert leading(people, since) == []
+    if awake_again:
+        stopped = ruler.go_on()
+    until(lambda: bool(leading(people, since)), lambda: [p.tail() for p in people], TTL + SOON)
+    began = min(said["at"] for said in leading(people, since)) - stopped
+    if not awake_again:
+        assert began > TTL - TTL / 3 - 0.3, "it would have been trusted for longer than that"
+        ruler.go_on()
+    assert began < (1.0 if awake_again else TTL + 2.5)
+    ruler.wait_for("change", SOON, since[ruler.name], kind="rejoined")
+    assert list(never_two(people)) == []
+
+
+def test_who_is_killed_is_followed_at_once_when_its_time_is_over(place: tuple[Cluster, Town]) -> None:
+    """That its place is kept for whoever is ended early does not make others wait."""
+    _, town = place
+    people = ruling(town)
+    while len(people) > 1:
+        ruler = leader(people)
+        people.remove(ruler)
+        since = {process.name: process.heard for process in people}
+        killed = ruler.kill()
+        until(lambda: bool(leading(people, since)), lambda: [p.tail() for p in people], TTL + SOON)  # noqa: B023
+        assert min(said["at"] for said in leading(people, since)) - killed < TTL + 2.5
+    assert "vacated" not in {entry.what for entry in town.store.history("workers")}
+
+
+def leading(people: list[Process], since: dict[str, int]) -> list[Event]:
+    """What those said who have begun to lead since."""
+    return [said for process in people for said in process.said("leads", since[process.name])]

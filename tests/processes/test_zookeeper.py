@@ -166,21 +166,6 @@ def test_an_observer_serves_as_well(own_ensemble, stand) -> None:
     until(all_up(ann, bob), 10)
 
 
-def test_a_session_that_another_client_closes(own_ensemble, stand) -> None:
-    """The old leader stops trusting before the new one starts, and comes back as a new one."""
-    ensemble = own_ensemble()
-    candidates = [stand(ensemble.url("town", timeout=1 + n / 1000), f"m{n}") for n in range(2)]
-    until(all_up(*candidates), 10)
-    until(one_leads(*candidates), 10)
-    leader = next(one for one in candidates if one.leads)
-    (row,) = [row for row in store_of(ensemble).rows if row.key == leader.name]
-    with ensemble.servers[0].client() as admin:
-        admin.delete(f"/town/.headcount/sessions/{row.session}")
-    until(lambda: bool(leader.spans), 10)
-    until(one_leads(*candidates), 10)
-    until(all_up(*candidates), 10)
-
-
 def test_fifty_processes_outlive_the_death_of_two_servers_one_after_the_other(
     own_ensemble, build: Callable[..., Town]
 ) -> None:

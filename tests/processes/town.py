@@ -156,10 +156,21 @@ class Town:
 
     def __init__(self, url: str, *, interval: float = INTERVAL) -> None:
         self.url = url
-        expiring = stores.parse(url).scheme in EXPIRING
-        self.store = stores.make(self.url, options={} if expiring else {"interval": interval})
+        self.store = stores.make(self.url, options={} if self.scheme in EXPIRING else {"interval": interval})
         self.store.open()
         self.processes: list[Process] = []
+
+    @property
+    def scheme(self) -> str:
+        return stores.parse(self.url).scheme
+
+    def time_passes(self, seconds: float) -> None:
+        """In ticks, where the store counts by these; else by the clock."""
+        if self.scheme in EXPIRING:
+            time.sleep(seconds)
+            return
+        number = self.ticking.tick().number
+        until(lambda: self.ticking.tick().number > number + seconds / INTERVAL, self.ticking.tick, STARTING)
 
     @property
     def ticking(self) -> TickingStore:

@@ -88,9 +88,16 @@ class MySQLLanguage:
             yield message, message[3:5] == b"\0\x03" and message.rstrip(b"; ").upper().endswith(b"COMMIT")
 
 
+def etcd_language() -> Language:
+    from tests.processes.wire_etcd import EtcdLanguage  # which needs its client library
+
+    return EtcdLanguage()
+
+
 LANGUAGES: dict[str, Callable[[], Language]] = {
     "postgresql": PostgreSQLLanguage,
     "mysql": MySQLLanguage,
+    "etcd": etcd_language,
 }
 
 

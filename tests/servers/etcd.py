@@ -7,6 +7,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -14,6 +15,7 @@ from urllib.parse import quote, urlencode
 from tests.servers import programs
 from tests.servers.base import HOST, PASSWORD, STARTING_S, Server, Value, free_port, fresh_name
 from tests.servers.certificate import certificate
+from tests.servers.wires import NamedPipe
 
 ROOT = "root"
 """The administrator, where users and passwords are asked for: etcd wants one of this name."""
@@ -58,6 +60,7 @@ class Etcd(Server):
         super().__init__({**QUICK, **{key.replace("_", "-"): value for key, value in settings.items()}})
         self.name = name
         self.peer_port = free_port()
+        self.wire: NamedPipe | None = None
         self.cluster: list[Etcd] = [self]
         self.authentication = authentication
         self._guarded = False
@@ -81,7 +84,7 @@ class Etcd(Server):
             "data-dir": str(self.data),
             "listen-client-urls": self.client_url,
             "advertise-client-urls": self.client_url,
-            "listen-peer-urls": self.peer_url,
+            "listen-peer-urls": f"http://{HOST}:{self.peer_port}",
             "initial-advertise-peer-urls": self.peer_url,
             "initial-cluster": ",".join(f"{one.name}={one.peer_url}" for one in self.cluster),
             "initial-cluster-token": str(self.cluster[0].folder),
@@ -99,7 +102,8 @@ class Etcd(Server):
 
     @property
     def peer_url(self) -> str:
-        return f"http://{HOST}:{self.peer_port}"
+        """By which the others reach it."""
+        return f"http://{HOST}:{self.peer_port if self.wire is None else self.wire.port}"
 
     def _ask(self) -> None:
         """A read that a quorum has confirmed."""
@@ -188,6 +192,15 @@ class Etcd(Server):
         decode = base64.b64decode
         return {decode(kv["key"]).decode(): decode(kv.get("value", "")).decode() for kv in found}
 
+    def lease_of(self, key: str) -> str:
+        """The lease by which a key lives."""
+        (found,) = self.call("kv/range", key=key.encode())["kvs"]
+        return str(found["lease"])
+
+    def revoke(self, key: str) -> None:
+        """End the lease by which a key lives, and all that lives by it."""
+        self.call("kv/lease/revoke", {"ID": self.lease_of(key)})
+
     def compact(self) -> None:
         """Forget all that was; what is, stays."""
         revision = int(self.call("kv/range", key=b"\0")["header"]["revision"])
@@ -217,12 +230,16 @@ class Etcd(Server):
 
 
 class Cluster:
-    """Three servers that agree among themselves."""
+    """Three servers that agree among themselves. `cuttable`: what they say to each other goes over wires, so
+    that one can be cut off from the others while its clients are not."""
 
-    def __init__(self, count: int = 3, **settings: Any) -> None:
+    def __init__(self, count: int = 3, *, cuttable: bool = False, **settings: Any) -> None:
         self.members = [Etcd(name=f"e{n + 1}", **settings) for n in range(count)]
+        self._cut_off: set[str] = set()
         for member in self.members:
             member.cluster = self.members
+            if cuttable:
+                member.wire = NamedPipe(member.peer_port, member.name, self._processes, self._cut_off)
 
     def start(self) -> Self:
         """All at once: one alone never answers."""
@@ -261,7 +278,23 @@ class Cluster:
         leader = self.leader()
         return [member for member in self.members if member is not leader]
 
+    def _processes(self) -> dict[str, Iterable[int]]:
+        return {member.name: member.processes() for member in self.members}
+
+    def cut_off(self, member: Etcd) -> None:
+        """The others and this one hear nothing more of each other, and are not told so."""
+        assert member.wire is not None, "the cluster has no wires"
+        self._cut_off.add(member.name)
+
+    def mend(self) -> None:
+        self._cut_off.clear()
+        for member in self.members:
+            if member.wire is not None:
+                member.wire.mend()
+
     def discard(self) -> None:
         for member in self.members:
             member.cluster = [member]
             member.discard()
+            if member.wire is not None:
+                member.wire.close()

@@ -32,6 +32,7 @@ class Pipe:
                     client.close()
                     continue
                 server.settimeout(None)
+                self._welcome(client)
                 self._ends += [client, server]
                 for one, other in ((client, server), (server, client)):
                     back = one is server
@@ -40,10 +41,17 @@ class Pipe:
     def _carry(self, one: socket.socket, other: socket.socket, back: bool) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(65_536):
-                if not (self.silent or (back and self.answers_lost)):
+                if self._passes(other if back else one, back=back):
                     other.sendall(data)
         if not self.silent:
             _end(one, other)
+
+    def _welcome(self, client: socket.socket) -> None:
+        """Somebody calls."""
+
+    def _passes(self, client: socket.socket, *, back: bool) -> bool:
+        """Whether what is said comes through."""
+        return not (self.silent or (back and self.answers_lost))
 
     def mend(self) -> None:
         """What was said meanwhile is lost, and so are the connections."""

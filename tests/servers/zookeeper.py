@@ -173,6 +173,16 @@ class ZooKeeper(Server):
             client.stop()
             client.close()
 
+    def end_owner_of(self, path: str) -> None:
+        """Close the session of ZooKeeper that has this ephemeral node, as another client that knows the
+        number and the password, which anybody can make out. Its own client comes back as soon as it is sent
+        away: so this goes on until the node is gone."""
+        with self.client() as admin:
+            number = admin.exists(path).ephemeralOwner
+            while (stat := admin.exists(path)) is not None and stat.ephemeralOwner == number:
+                with self.client(client_id=(number, password_of(number))):
+                    pass
+
     def fresh_path(self) -> str:
         """The name of a node that nobody has made yet."""
         return fresh_name()
@@ -252,6 +262,16 @@ class Ensemble:
         for wires in self._wires.values():
             for wire in wires:
                 wire.close()
+
+
+def password_of(session: int) -> bytes:
+    """As the servers make it: with java.util.Random, from the session's number and what they call a
+    secret."""
+    state, words = (session ^ 0xB3415C00 ^ 0x5DEECE66D) % 2**48, b""
+    while len(words) < 16:
+        state = (state * 0x5DEECE66D + 0xB) % 2**48
+        words += (state >> 16).to_bytes(4, "little")
+    return words
 
 
 def _written(value: Value) -> str:

@@ -3,6 +3,8 @@
 A delta can be given if the history has the commit of that revision, for then it has all that followed; and if
 nobody has died unsettled since. That is seen without reading who is here: the head says how many there should
 be. Their keys come by commits alone, which count them; so if there are as many as it says, none has gone.
+Nor may there be claims that are kept for whoever was ended early: these go when `held` does, which is not
+counted.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Deltas:
             touched = self._touched(group, after, now, told)
         except ValueError:
             return None  # whoever reads the whole group says what it is
-        if touched is None or here.count != now.here:
+        if touched is None or here.count != now.here or now.early:
             return None
         found = self._records(group, touched, answer.header.revision, until) if touched else {}
         return None if found is None else self._delta(group, after, now, touched, found)

@@ -1,4 +1,4 @@
-"""The doorbell: one watch on the heads of all groups, on who is here, and on who lives.
+"""The doorbell: one watch on the heads of all groups, on who is here or may trust a place, and on who lives.
 
 A thread of ours waits on the stream, because gRPC can wait for one only without an end, and somebody else has
 to be able to wake whoever waits. It decides nothing: it puts down what it heard.
@@ -137,7 +137,7 @@ class EtcdDoorbell:
             match self._keys.parts(event.kv.key):
                 case ["group", group]:
                     groups.append(group)
-                case ["here", group, _] if gone:
+                case ["here" | "held", group, _] if gone:
                     groups.append(group)
                 case ["life", session] if gone:
                     lost.append(session)

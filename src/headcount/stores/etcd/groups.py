@@ -94,7 +94,8 @@ class Groups:
         return int(self._keys.parts(found[0].key)[-1]) if found else 0
 
     def _of(self, group: str) -> Sequence[Any]:
-        return self._keys.records(group), self._keys.named_all(group), self._keys.here_all(group)
+        keys = self._keys
+        return keys.records(group), keys.named_all(group), keys.here_all(group), keys.held_all(group)
 
     def history(self, group: str | None, member_id: str | None, limit: int) -> list[Entry]:
         """Whoever asks wants to hear of those who are gone, too, though nobody may have read since."""

@@ -3,6 +3,7 @@
     ROOT/about                        which format, which history of the cluster, which epoch
     ROOT/floor                        the highest revision of the groups that were deleted
     ROOT/group/GROUP                  the head of a group: its revision. Every commit compares and moves it
+    ROOT/held/GROUP/SESSION           leased, by a witness: the session's owner may trust a place in the group
     ROOT/here/GROUP/SESSION           leased: the session lives, and has entered the group
     ROOT/life/SESSION                 leased: the session lives; its version counts its notices
     ROOT/named/GROUP/MEMBER/KEY       a row of the member that has another key than the member's id
@@ -12,7 +13,8 @@
     ROOT/rooms/SESSION/GROUP          leased: the other way round than `here`, for whoever ends the session
     ROOT/told/GROUP/REVISION          the history: one for each commit, by its last revision
 
-`group`, `here` and `life` follow each other, and nothing of ours is between them: one watch hears all three.
+`group`, `held`, `here` and `life` follow each other, and nothing of ours is between them: one watch hears
+them all.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
-KINDS = frozenset("floor group here life named record rooms told".split())
+KINDS = frozenset("floor group held here life named record rooms told".split())
 """What there may be below a root besides `about`."""
 
 _UNSAFE = re.compile("[%/\x00-\x1f\x7f]")
@@ -58,6 +60,12 @@ class Keys:
 
     def group(self, group: str) -> Span:
         return self._one("group", group)
+
+    def held(self, group: str, session: str) -> Span:
+        return self._one("held", group, session)
+
+    def held_all(self, group: str) -> Span:
+        return self._under("held", group)
 
     def here(self, group: str, session: str) -> Span:
         return self._one("here", group, session)

@@ -17,30 +17,25 @@ choose, tells its term.
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
 from headcount.errors import StoreUnavailable
 from headcount.model import Seconds, Session, SessionId
-from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.client import GRANT, READ, TXN, Client
+from headcount.stores.etcd.client import READ, TXN, Client
+from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
 from headcount.stores.etcd.ops import MOST, gathered, get, lives_by, put, read, txn, unchanged_since
 from headcount.stores.etcd.records import Life, decode, encode
-
-BITS = 40
-"""Of a lease's number that are chance; those above are the term."""
-
-
-def term_of(lease: int) -> int:
-    """The term in which it was asked for; it may have been granted in a later one."""
-    return lease >> BITS
+from headcount.stores.etcd.terms import grant, number, term_of
+from headcount.stores.etcd.witnesses import Witnesses
 
 
 class Leases:
-    def __init__(self, client: Client, keys: Keys) -> None:
+    def __init__(self, client: Client, keys: Keys, witnesses: Witnesses) -> None:
         self._client = client
         self._keys = keys
+        self._witnesses = witnesses
         self.ours: dict[tuple[str, int], int] = {}
         """By process and ttl."""
         self.ttl: dict[int, Seconds] = {}
@@ -58,41 +53,52 @@ class Leases:
         self.ours = {key: lease for key, lease in list(self.ours.items()) if lease not in leases}
 
     def _grant(self, ttl: int, until: float) -> int:
-        """We choose the number, so that one which is asked for twice is granted once."""
-        lease = self._client.term << BITS | secrets.randbelow(1 << BITS)
-        granted = self._client.ask(GRANT, rpc.LeaseGrantRequest(TTL=ttl, ID=lease), until)
-        self.ttl[lease] = float(granted.TTL)
+        lease = number(self._client)
+        self.ttl[lease] = grant(self._client, lease, ttl, until)
         return lease
 
     def move(self, sessions: Mapping[SessionId, int], until: float) -> None:
-        """Take these sessions to a lease of the present term: all that live together, to one."""
+        """Take these sessions to a lease of the present term, and what they hold to such a witness: all that
+        live together, to one. If the one who beats is not first, the next beat finds where it is."""
         for old in set(sessions.values()):
-            new = self._next.get(old, 0)
-            if term_of(new) != self._client.term:
-                new = self._grant(round(self.ttl[old]), until)
-                self._next = {old: new} if len(self._next) > MOST else {**self._next, old: new}
+            new = self._after(old, until)
             self.ours = {key: new if lease == old else lease for key, lease in list(self.ours.items())}
             for session in [session for session, lease in sessions.items() if lease == old]:
-                self._move_one(session, old, new, until)
+                with suppress(LeaseGone):
+                    self._move_one(session, old, new, until)
+
+    def _after(self, old: int, until: float) -> int:
+        """Where the sessions of a lease go, if it is of an older term."""
+        if term_of(old) == self._client.term:
+            return old
+        new = self._next.get(old, 0)
+        if term_of(new) != self._client.term:
+            new = self._grant(round(self.ttl[old]), until)
+            self._next = {old: new} if len(self._next) > MOST else {**self._next, old: new}
+        return new
 
     def _move_one(self, session: SessionId, old: int, new: int, until: float) -> None:
-        """All that lives with it goes along, or nothing. If the one who beats is not first, the next beat
-        finds where it is."""
+        """All that lives with it goes along, or nothing."""
         keys = self._keys
         life, rooms = keys.life(session), keys.rooms(session)
+        held = self._witnesses.moving(session, new, self.ttl[new], until)
         answer = self._client.ask(READ, read([get(life), get(rooms, keys_only=True)]), until)
         there, entered = (response.response_range.kvs for response in answer.responses)
         if not there or there[0].lease != old:
             return
         groups: Sequence[str] = [keys.parts(kv.key)[-1] for kv in entered]
-        try:
-            was = decode(Life, there[0].value)
-        except ValueError as exc:
-            raise StoreUnavailable(
-                f"{self._client.address}: in {life.key.decode(errors='replace')!r} there is no session: {exc}"
-            ) from exc
-        ops = [put(life, encode(Life(was.session, was.moved + 1)), new)]
-        for group in groups:
-            ops += [put(keys.here(group, session), b"", new), put(keys.room(session, group), b"", new)]
+        ops = list(held.ops)
+        if new != old:
+            try:
+                was = decode(Life, there[0].value)
+            except ValueError as exc:
+                where = life.key.decode(errors="replace")
+                raise StoreUnavailable(
+                    f"{self._client.address}: in {where!r} there is no session: {exc}"
+                ) from exc
+            ops.append(put(life, encode(Life(was.session, was.moved + 1)), new))
+            for group in groups:
+                ops += [put(keys.here(group, session), b"", new), put(keys.room(session, group), b"", new)]
         compare = [lives_by(life, old), unchanged_since(rooms, answer.header.revision)]
-        self._client.ask(TXN, txn(compare, gathered(ops, len(compare))), until)
+        if self._client.ask(TXN, txn(compare, gathered(ops, len(compare))), until).succeeded:
+            self._witnesses.moved(session, held)

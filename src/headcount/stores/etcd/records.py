@@ -30,11 +30,13 @@ class About(msgspec.Struct, frozen=True):
 
 class Head(msgspec.Struct, frozen=True):
     """The head of a group. `id` names the commit, or the creation, that wrote it; `here`: how many sessions
-    are here, unless some have died and nobody has noticed."""
+    are here, unless some have died and nobody has noticed. `early`: of so many claims, or fewer by now, the
+    session has been ended before its time."""
 
     revision: Revision
     id: str
     here: int = 0
+    early: int = 0
 
 
 class Life(msgspec.Struct, frozen=True):

@@ -10,7 +10,11 @@ seen the one before; and a watch on the heads hears of each once.
 Who is gone. A lease that runs out takes the session's keys `here` with it, and leaves its rows. Whoever reads
 then, and finds live rows without `here`, settles it by a commit like any other, before it answers: so
 everybody sees the same, in one order of revisions. That `here` is missing needs no comparing: it comes back
-by an enter alone, and that moves the head."""
+by an enter alone, and that moves the head.
+
+Who was ended early. If `held` is there though `here` is not, the owner may trust its place yet (`witnesses`):
+so that becomes a claim, which stays for as long as `held` does. Where only `here` was deleted, and the
+session lives, its owner gets a notice of it, as of any claim."""
 
 from __future__ import annotations
 
@@ -33,6 +37,7 @@ from headcount.model import (
     Outcome,
     Revision,
     Row,
+    SessionId,
     Snapshot,
     Wish,
 )
@@ -45,7 +50,8 @@ from headcount.stores.etcd.keys import Keys
 from headcount.stores.etcd.ops import MOST, at, read
 from headcount.stores.etcd.records import Head, Reading, decode
 from headcount.stores.etcd.seen import FEW, WHOLE, Missing, Need, Seen, Unsettled, guess, portions
-from headcount.stores.etcd.written import Written, base, entered
+from headcount.stores.etcd.sessions import Sessions
+from headcount.stores.etcd.written import Written, base, entered, holders
 
 T = TypeVar("T")
 R = TypeVar("R", Row, Mark, Claim)
@@ -70,11 +76,14 @@ class Moved(Exception):
 
 
 class Register:
-    def __init__(self, client: Client, keys: Keys, reading: Reading, epochs: Epochs) -> None:
+    def __init__(
+        self, client: Client, keys: Keys, reading: Reading, epochs: Epochs, sessions: Sessions
+    ) -> None:
         self._client = client
         self._keys = keys
         self._reading = reading
         self._epochs = epochs
+        self._sessions = sessions
         self._deltas = Deltas(client, keys, reading)
 
     # ── reading ──
@@ -124,32 +133,39 @@ class Register:
     def settled(self, group: str, until: float) -> Seen:
         """The whole group, in which nobody is up who is gone."""
         for _ in races(until):
+            seen = Seen(self._reading, self._keys, group)
             try:
-                seen = self._load(Seen(self._reading, self._keys, group), {WHOLE}, until)
+                self._load(seen, {WHOLE}, until)
+                gone = seen.gone()
+                self._load(seen, seen.in_question(gone), until)
+                early = gone & seen.held
+                self._load(seen, [Need("session", session) for session in sorted(early)], until)
             except Moved:
                 continue
-            gone = seen.gone()
             ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
-            if not gone:
-                self._count(seen, ledger, until)
-                return seen
             rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
-            for row in rows[:SETTLED]:
-                ledger.expire(row)
-            for claim in [claim for claim in seen.claims.values() if claim.session in gone][:SETTLED]:
+            claims = [claim for claim in seen.claims.values() if claim.session in gone - early]
+            if not rows and not claims:
+                self._count(seen, ledger, gone, until)
+                return seen
+            for row in _as_many(rows):
+                ledger.expire(row, early=row.session in early)
+                ledger.notices |= {row.session} & early
+            for claim in claims[:SETTLED]:
                 ledger.vacate(claim, "its session is gone")
             try:
-                self._write(seen, ledger, until, len(seen.here))
+                self._write(seen, ledger, until, _counted(seen, ledger, gone))
             except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
                 raise StoreUnavailable(str(exc)) from exc
         raise too_busy(self._client.address, group)
 
-    def _count(self, seen: Seen, ledger: Ledger, until: float) -> None:
+    def _count(self, seen: Seen, ledger: Ledger, gone: set[SessionId], until: float) -> None:
         """Who is gone had no live rows. The head is told, so that others need not look again; whether it can
         be, changes nothing."""
-        if len(seen.here) != seen.head.here:
+        counted = _counted(seen, ledger, gone)
+        if counted != (seen.head.here, seen.head.early):
             with suppress(HeadcountError):
-                self._write(seen, ledger, until, len(seen.here))
+                self._write(seen, ledger, until, counted)
 
     def _looking(
         self, group: str, needs: set[Need], until: float, look: Callable[[Seen], T]
@@ -216,7 +232,7 @@ class Register:
             ledger, outcomes = apply_all(
                 seen, group, wishes, revision=base(seen), now=time.time(), unclocked=True
             )
-            for session in ledger.notices:
+            for session in ledger.notices | holders(seen, ledger):
                 seen.alive(session)
             seen.entering(entered(seen, ledger))
             return ledger, outcomes
@@ -230,14 +246,36 @@ class Register:
                 return outcomes
         raise too_busy(self._client.address, group)
 
-    def _write(self, seen: Seen, ledger: Ledger, until: float, here: int | None = None) -> bool:
+    def _write(
+        self, seen: Seen, ledger: Ledger, until: float, counted: tuple[int, int] | None = None
+    ) -> bool:
         """Whether the changes have been written; if not, somebody else was first, or somebody is gone."""
-        written = Written(self._keys, seen, ledger, new_id(), here)
+        who = {session: life.lease for session in holders(seen, ledger) if (life := seen.lives[session])}
+        holds = self._sessions.hold(seen.group, who, until)
+        written = Written(self._keys, seen, ledger, new_id(), holds=holds, counted=counted)
         try:
             answer = self._client.send(TXN, written.request(), until)
         except LeaseGone:
+            if holds:
+                self._sessions.witnesses.look(until)
             return False
         return bool(answer.told.succeeded) or (answer.doubled and written.is_there(answer.told.responses))
+
+
+def _counted(seen: Seen, ledger: Ledger, gone: set[SessionId]) -> tuple[int, int]:
+    """Of a group that was loaded whole: how many sessions are here, and how many claims are of others."""
+    claims = {**seen.claims, **ledger.claims}
+    return len(seen.here), sum(claim is not None and claim.session in gone for claim in claims.values())
+
+
+def _as_many(rows: Sequence[Row]) -> Iterator[Row]:
+    """Of these, as many as go into one commit."""
+    size = 0
+    for row in rows[:SETTLED]:
+        size += len(row.capabilities)
+        if size > BYTES:
+            return
+        yield row
 
 
 def races(until: float) -> Iterator[int]:

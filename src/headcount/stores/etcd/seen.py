@@ -33,18 +33,26 @@ from headcount.stores.etcd.records import Head, Reading
 FEW = 250
 """Needs up to which each is asked for by itself; beyond that the whole group costs less."""
 
+MANY = 50
+"""Sessions up to which each is asked for by itself whether it was ended early."""
+
 COSTS = {"member": 2, "whole": 2}
 """Reads that a need takes, where it is not one."""
 
 
 class Need(NamedTuple):
-    """`row` KEY, `member` ID (all its rows), `mark` ID, `session` ID, or `whole`."""
+    """`row` KEY, `member` ID (all its rows), `mark` ID, `session` ID, `here` ID, `held` ID, or `whole`;
+    `holders`: who has `held` keys, all of them."""
 
     kind: str
     name: str = ""
 
 
 WHOLE = Need("whole")
+HOLDERS = Need("holders")
+
+BESIDES = frozenset({"session", "held", "holders"})
+"""What is not in the whole of a group."""
 
 
 class Missing(Exception):
@@ -55,7 +63,13 @@ class Missing(Exception):
 
 
 class Unsettled(Exception):
-    """There is a live row, or a claim, of a session that is gone: that has to be put right first."""
+    """There is a live row of a session that is gone, or a claim that nobody can trust any more: that has to
+    be put right first."""
+
+
+def place(row: Row) -> bool:
+    """Whether it has what others may be waiting for."""
+    return bool(row.standing_since or row.shards)
 
 
 class Life(NamedTuple):
@@ -79,6 +93,8 @@ class Seen:
         self.claims: dict[str, Claim] = {}
         self.lives: dict[SessionId, Life | None] = {}
         self.here: set[SessionId] = set()
+        self.held: set[SessionId] = set()
+        """Of those that were asked for: whose owner may trust a place, whether the session lives or not."""
         self.loaded: set[Need] = set()
         self._named: dict[str, set[str]] = {}
         self._reading = reading
@@ -109,7 +125,7 @@ class Seen:
 
     def claim(self, key: str) -> Claim | None:
         claim = self.claims.get(key)
-        if claim is not None and not self._is_here(claim.session):
+        if claim is not None and not self._is_here(claim.session) and not self._is_held(claim.session):
             raise Unsettled
         return claim
 
@@ -119,10 +135,9 @@ class Seen:
 
     def holding(self) -> Sequence[Row | Claim]:
         self._need(WHOLE)
-        if self.gone():
-            raise Unsettled
-        rows = [row for row in self.rows.values() if row is not None and row.live and row.shards]
-        return [*rows, *(claim for claim in self.claims.values() if claim.shards)]
+        rows = [row for key in self.rows if (row := self.row(key)) is not None and row.live and row.shards]
+        claims = [claim for key in self.claims if (claim := self.claim(key)) is not None and claim.shards]
+        return [*rows, *claims]
 
     def alive(self, session: SessionId) -> bool:
         self._need(Need("session", session))
@@ -135,6 +150,12 @@ class Seen:
         rows = {row.session for row in self.rows.values() if row is not None and row.live and row.session}
         return (rows | {claim.session for claim in self.claims.values()}) - self.here
 
+    def in_question(self, gone: set[SessionId]) -> list[Need]:
+        """What tells which of the sessions that are gone were ended early."""
+        rows = (row for row in self.rows.values() if row is not None and row.live and place(row))
+        asked = gone & ({row.session for row in rows} | {claim.session for claim in self.claims.values()})
+        return [HOLDERS] if len(asked) > MANY else [Need("held", session) for session in sorted(asked)]
+
     def entering(self, sessions: Collection[SessionId]) -> set[SessionId]:
         """Those of the sessions that have not been here before."""
         return {session for session in sessions if not self._is_here(session)}
@@ -144,6 +165,11 @@ class Seen:
             self._need(Need("here", session))
         return session in self.here
 
+    def _is_held(self, session: SessionId) -> bool:
+        if HOLDERS not in self.loaded:
+            self._need(Need("held", session))
+        return session in self.held
+
     # ── loading ──
 
     def _need(self, *needs: Need) -> None:
@@ -152,7 +178,7 @@ class Seen:
             raise Missing(missing)
 
     def _in_whole(self, need: Need) -> bool:
-        return WHOLE in self.loaded and need.kind != "session"
+        return WHOLE in self.loaded and need.kind not in BESIDES
 
     def ops(self, needs: Collection[Need]) -> list[Op]:
         """The reads that load them. The first two are of the root and of the head; what the others find
@@ -172,6 +198,10 @@ class Seen:
                     ops.append(get(keys.life(need.name)))
                 case "here":
                     ops.append(get(keys.here(group, need.name), keys_only=True))
+                case "held":
+                    ops.append(get(keys.held(group, need.name), keys_only=True))
+                case "holders":
+                    ops.append(get(keys.held_all(group), keys_only=True))
                 case "whole":
                     ops.append(get(keys.records(group)))
                     ops.append(get(keys.here_all(group), keys_only=True))
@@ -194,6 +224,8 @@ class Seen:
                 self._take_record(kind, name, kv)
             case ["here", _, session]:
                 self.here.add(session)
+            case ["held", _, session]:
+                self.held.add(session)
             case ["named", _, member_id, key]:
                 self._named.setdefault(member_id, set()).add(key)
             case ["life", session]:

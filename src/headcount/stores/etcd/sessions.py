@@ -7,6 +7,9 @@ Why a beat is trusted
     3. taken, if the keys are there with that lease, and both answers bear the same term
     4. trusted, if the lease is of that term, too; else the session moves to one that is (see `leases`)
 
+Who has a place keeps a second lease alive before that one, of which all the same is asked: so that this
+one, too, ends no sooner than the trust that the beat gives (see `witnesses`).
+
 A keepalive by itself proves nothing. A leader that was paused, or cut off, answers it in good faith while the
 others have elected another, who knows nothing of it (etcd before 3.4.25 does not ask the others: its #15247).
 The read does prove something: it is answered only after a majority has said that the leader of some term
@@ -32,7 +35,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -41,12 +45,14 @@ from headcount.errors import HeadcountError, StoreUnavailable
 from headcount.model import Beat, Granted, Session, SessionId
 from headcount.model import when as time_of_day
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.client import KEEP_ALIVE, RANGE, READ, REVOKE, TIME_TO_LIVE, TXN, Client
+from headcount.stores.etcd.client import RANGE, READ, REVOKE, TIME_TO_LIVE, TXN, Client
 from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
-from headcount.stores.etcd.leases import Leases, term_of
-from headcount.stores.etcd.ops import MOST, delete, get, is_at, put, read, txn, unchanged_since, when
+from headcount.stores.etcd.leases import Leases
+from headcount.stores.etcd.ops import MOST, Op, delete, get, is_at, put, read, txn, unchanged_since, when
 from headcount.stores.etcd.records import Life, decode, encode
+from headcount.stores.etcd.terms import keep, term_of
+from headcount.stores.etcd.witnesses import Witnesses
 
 TOGETHER = 50
 """Sessions in one transaction that opens them."""
@@ -61,7 +67,8 @@ class Sessions:
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._leases = Leases(client, keys)
+        self.witnesses = Witnesses(client, keys)
+        self._leases = Leases(client, keys, self.witnesses)
         self._lease_of: dict[SessionId, int] = {}
         """Of each session that was opened or beaten here. It may have moved since: each beat looks."""
         self._beaten: dict[SessionId, float] = {}
@@ -125,21 +132,26 @@ class Sessions:
             known = {name: self._lease_of[name] for name in names if name in self._lease_of}
             if not known:
                 return dict.fromkeys(names)
-            kept = {lease: self._keep(lease, until) for lease in {*known.values()}}
+            leases = {*known.values()}
+            first = self.witnesses.to_keep(known, leases)
+            kept = {lease: keep(self._client, lease, until) for lease in (*first, *leases)}
             term, found = self._read_lives([*known], until)
             steady = all(answer.header.raft_term == term for answer in kept.values())
+            if first:
+                self.witnesses.review({lease: kept[lease] for lease in first}, term)
             notices: dict[SessionId, int | None] = dict.fromkeys(names)
+            older = {}
             for name, lease in known.items():
-                life = found.get(name)
+                life, vouched = found.get(name), self.witnesses.vouch(name, kept, term) if first else True
                 if life is None or not life.lease:
                     self._lease_of.pop(name, None)
-                elif life.lease != lease or kept[lease].TTL <= 0:
+                elif life.lease != lease or kept[lease].TTL <= 0 or vouched is None:
                     self._lease_of[name], steady = life.lease, False
                 else:
                     notices[name] = life.version - 1 - self._moved(life)
-            self._leases.ttl |= {lease: float(answer.TTL) for lease, answer in kept.items() if answer.TTL > 0}
-            older = {n: known[n] for n, told in notices.items() if told is not None}
-            older = {name: lease for name, lease in older.items() if term_of(lease) != term}
+                    if term_of(lease) != term or not vouched:
+                        older[name] = lease
+            self._leases.ttl |= {lease: float(kept[lease].TTL) for lease in leases if kept[lease].TTL > 0}
             if steady and not older:
                 return notices
             if time.monotonic() >= until:
@@ -158,14 +170,21 @@ class Sessions:
         except ValueError:
             return 0
 
-    def _keep(self, lease: int, until: float) -> Any:
-        return self._client.ask(KEEP_ALIVE, rpc.LeaseKeepAliveRequest(ID=lease), until)
-
     def _look_up(self, names: Sequence[SessionId], until: float) -> None:
-        """The leases of sessions that somebody else has opened."""
-        if names:
-            for name, life in self._read_lives(names, until)[1].items():
-                self._lease_of[name] = life.lease
+        """By what the sessions live that somebody else has opened."""
+        if not names:
+            return
+        for name, life in self._read_lives(names, until)[1].items():
+            self._lease_of[name] = life.lease
+            for group in self._groups_of(name, until):
+                request = rpc.RangeRequest(key=self._keys.held(group, name).key, keys_only=True)
+                for held in self._client.ask(RANGE, request, until).kvs:
+                    self.witnesses.found(name, group, held.lease)
+
+    def _groups_of(self, session: SessionId, until: float) -> list[str]:
+        span = self._keys.rooms(session)
+        request = rpc.RangeRequest(key=span.key, range_end=span.end, keys_only=True)
+        return [self._keys.parts(kv.key)[-1] for kv in self._client.ask(RANGE, request, until).kvs]
 
     def _read_lives(self, names: Sequence[SessionId], until: float) -> tuple[int, dict[SessionId, Any]]:
         """The keys of those that live; and the term in which all of them were read, or 0."""
@@ -201,42 +220,66 @@ class Sessions:
             elif name not in beaten and lease in leases and now - at > self._leases.ttl.get(lease, math.inf):
                 self._end(name, until)
 
+    # ── having places ──
+
+    def hold(self, group: str, who: Mapping[SessionId, int], until: float) -> list[Op]:
+        """What a commit writes that gives places in a group to these sessions, which live by these leases."""
+        ours = {session: lease for session, lease in who.items() if session in self._lease_of}
+        return [
+            self.witnesses.hold(session, group, lease, self._leases.ttl[lease], until)
+            for session, lease in sorted(ours.items())
+            if lease in self._leases.ttl
+        ]
+
     # ── closing ──
 
     def close(self, session: SessionId) -> None:
-        """The lease goes with the last of its sessions; if that fails, it ends by itself."""
+        """The lease goes with the last of its sessions; if that fails, it ends by itself. Of a session that
+        is over, we give up what it held."""
         until = self._client.until()
         lease = self._end(session, until)
         if lease not in list(self._leases.ours.values()) or lease in list(self._lease_of.values()):
             return
         self._leases.forget([lease])
-        try:
-            self._client.ask(REVOKE, rpc.LeaseRevokeRequest(ID=lease), until)
-        except HeadcountError:
-            return
+        with suppress(HeadcountError):
+            for over in (lease, self.witnesses.parted(lease)):
+                if over:
+                    self._client.ask(REVOKE, rpc.LeaseRevokeRequest(ID=over), until)
 
     def _end(self, session: SessionId, until: float) -> int:
         """Remove all that lives with the session, at once: else a row of it could stay up."""
-        keys = self._keys
+        keys, held = self._keys, self.witnesses.groups(session)
         life, rooms = keys.life(session), keys.rooms(session)
         while True:
             request = read([get(life, keys_only=True), get(rooms, keys_only=True)])
             answer = self._client.ask(READ, request, until)
             there, entered = (response.response_range.kvs for response in answer.responses)
-            groups = [keys.parts(kv.key)[-1] for kv in entered]
-            ops = [delete(life), delete(rooms), *(delete(keys.here(group, session)) for group in groups)]
+            groups = {keys.parts(kv.key)[-1] for kv in entered}
             compare = [unchanged_since(rooms, answer.header.revision)]
             if not there and not groups:
+                self._give_up(session, held, until)
                 break
+            ops = [delete(life), delete(rooms)]
+            ops += [delete(of(group, session)) for group in groups | held for of in (keys.here, keys.held)]
             if len(ops) > MOST:  # a hundred groups: the session is fenced first, so that no more come
+                some = sorted(groups)[: MOST // 3]
+                every = (keys.here, keys.held, lambda group, session: keys.room(session, group))
                 self._client.ask(TXN, txn([], ops[:1]), until)
-                self._client.ask(TXN, txn([], ops[2:MOST]), until)
-                rooms_done = [delete(keys.room(session, group)) for group in groups[: MOST - 2]]
-                self._client.ask(TXN, txn([], rooms_done), until)
+                self._client.ask(TXN, txn([], [delete(of(g, session)) for g in some for of in every]), until)
             elif self._client.ask(TXN, txn(compare, ops), until).succeeded:
                 break
+        self.witnesses.ended(session)
         self._beaten.pop(session, None)
         return self._lease_of.pop(session, 0)
+
+    def _give_up(self, session: SessionId, groups: Collection[str], until: float) -> None:
+        """What a session that is over may have held. As a rule it has run out, and nothing is there."""
+        spans = [self._keys.held(group, session) for group in sorted(groups)]
+        for n in range(0, len(spans), MOST):
+            some = spans[n : n + MOST]
+            answer = self._client.ask(READ, read([get(span, keys_only=True) for span in some]), until)
+            if any(response.response_range.kvs for response in answer.responses):
+                self._client.ask(TXN, txn([], [delete(span) for span in some]), until)
 
     # ── for people ──
 

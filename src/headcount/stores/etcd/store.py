@@ -114,9 +114,9 @@ class EtcdStore(Together):
         self._keys = keys
         self._reading = Reading(self.address)
         self._epochs = Epochs(self._client, keys)
-        self._register = Register(self._client, keys, self._reading, self._epochs)
-        self._groups = Groups(self._client, keys, self._reading, self._epochs, self._register)
         self._sessions = Sessions(self._client, keys)
+        self._register = Register(self._client, keys, self._reading, self._epochs, self._sessions)
+        self._groups = Groups(self._client, keys, self._reading, self._epochs, self._register)
 
     @classmethod
     def from_url(cls, url: Url, namespace: str, options: Mapping[str, Any]) -> EtcdStore:

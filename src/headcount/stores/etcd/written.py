@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from headcount.model import RecordKind, Revision, SessionId
@@ -23,19 +23,30 @@ from headcount.stores.etcd.ops import (
     when,
 )
 from headcount.stores.etcd.records import Head, Told, decode, encode, key_of
-from headcount.stores.etcd.seen import Seen
+from headcount.stores.etcd.seen import Seen, place
 
 
 class Written:
-    """The changes of a ledger, made of what was seen. `id_` names the commit; `here`: how many sessions have
-    been seen to be here, where all of them were looked at."""
+    """The changes of a ledger, made of what was seen. `id_` names the commit; `holds`: what says that those
+    who get a place may trust it; `counted`: how many sessions are here, and how many claims are kept for
+    such as were ended early, where all of them were looked at."""
 
-    def __init__(self, keys: Keys, seen: Seen, ledger: Ledger, id_: str, here: int | None = None) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        seen: Seen,
+        ledger: Ledger,
+        id_: str,
+        *,
+        holds: Sequence[Op] = (),
+        counted: tuple[int, int] | None = None,
+    ) -> None:
         self._keys = keys
         self._seen = seen
         self._ledger = ledger
         self._id = id_
-        self._here = seen.head.here if here is None else here
+        self._holds = holds
+        self._here, self._early = (seen.head.here, seen.head.early) if counted is None else counted
 
     def request(self) -> Any:
         """Written if the head is where it was, and who enters lives. If not, the answer shows which commit
@@ -43,17 +54,20 @@ class Written:
         keys, group = self._keys, self._seen.group
         told = keys.told(group, self._ledger.revision)
         moved = self._ledger.revision > base(self._seen)
-        alive = entered(self._seen, self._ledger)
-        new = self._seen.entering(alive)
+        came = entered(self._seen, self._ledger)
+        alive = came | holders(self._seen, self._ledger)
+        new = self._seen.entering(came)
         compare = [is_at(keys.group(group), self._seen.head_at), is_at(keys.about, self._seen.about_at)]
         compare += [
             lives_by(keys.life(s), life.lease) for s in sorted(alive) if (life := self._seen.lives[s])
         ]
+        head = Head(self._ledger.revision, self._id, self._here + len(new), self._early)
         ops = [
-            put(keys.group(group), encode(Head(self._ledger.revision, self._id, self._here + len(new)))),
+            put(keys.group(group), encode(head)),
             *([put(told, encode(Told(self._id, self._ledger.entries, self._touched())))] if moved else []),
             *self._changes(),
             *self._presence(new),
+            *self._holds,
             *self._notices(),
             *self._trimming(),
         ]
@@ -128,3 +142,14 @@ def entered(seen: Seen, ledger: Ledger) -> set[SessionId]:
     """The sessions whose rows have begun a life in this commit."""
     rows = (row for row in ledger.rows.values() if row is not None and row.live and row.session)
     return {row.session for row in rows if row.incarnation > base(seen)}
+
+
+def holders(seen: Seen, ledger: Ledger) -> set[SessionId]:
+    """The sessions that have got a place in this commit, and had none in the same row before."""
+    found = set()
+    for key, row in ledger.rows.items():
+        if row is not None and row.live and row.session and place(row):
+            old = seen.rows.get(key)
+            if old is None or not old.live or old.session != row.session or not place(old):
+                found.add(row.session)
+    return found

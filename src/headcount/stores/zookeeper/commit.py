@@ -9,7 +9,11 @@ that it was not; only a refusal, or a commit that changes nothing, has not, and 
 after a `sync`.
 
 Rows of sessions that are gone are taken down here, before the law looks at them, in the same commit: who
-finds them first does it, so that revisions grow in one order, and everybody sees the same.
+finds them first does it, so that revisions grow in one order, and everybody sees the same. Whether a session
+that is gone was ended early (see `witness`) is only read, and not checked in the `multi`, because what was
+read stays good. *Not held*: none is held for a new place once its session is gone, for the commit that gives
+the place would have to find the session. *Held*: if it is so no longer when this is written, there is a claim
+for nothing, and whoever reads next takes it away.
 """
 
 from __future__ import annotations
@@ -52,7 +56,8 @@ def unknown_if(written: bool, error: HeadcountError) -> HeadcountError:
 
 class Commit:
     """`mine`: whether a session lives in the session of this connection, which alone can make ephemeral nodes
-    for it. `list_`: told which nodes may soon be there, and for whom."""
+    for it. `hold`: have these of them held, which are to have places. `list_`: told which nodes may soon be
+    there, and for whom."""
 
     def __init__(
         self,
@@ -63,10 +68,11 @@ class Commit:
         *,
         corrupt: Corrupt,
         mine: Callable[[SessionId], bool] = lambda session: False,
+        hold: Callable[[Collection[SessionId]], object] = lambda sessions: None,
         list_: Callable[[list[tuple[SessionId, str]]], object] = lambda listed: None,
     ) -> None:
         self._link, self._paths, self._group, self._until = link, paths, group, until
-        self._corrupt, self._mine, self._list = corrupt, mine, list_
+        self._corrupt, self._mine, self._hold, self._list = corrupt, mine, hold, list_
         self._at = paths.head(group)
         self._avoided: set[str] = set()
 
@@ -116,9 +122,9 @@ class Commit:
         whole = Ledger(loaded, self._group, head.revision, now, unclocked=True)
         for kept in list(loaded.rows.values()):
             if kept.row.live and kept.row.session and not loaded.alive(kept.row.session):
-                whole.expire(kept.row)
+                whole.expire(kept.row, early=loaded.held(kept.row.session))
         for claim in list(loaded.claims.values()):
-            if not loaded.alive(claim.session):
+            if not loaded.alive(claim.session) and not loaded.held(claim.session):
                 whole.vacate(claim, "its session is gone")
         wanted, outcomes = apply_all(
             whole, self._group, wishes, revision=whole.revision, now=now, unclocked=True
@@ -149,6 +155,7 @@ class Commit:
         size = sum(len(one.path) + len(getattr(one, "data", b"") or b"") + 60 for one in operations)
         if size > LARGEST:
             raise TooMuch(f"{size:,}")
+        self._hold({row.session for row in _placed(ledger) if self._mine(row.session)})
         self._list(listing.made)  # before: whoever ends a session must know of all that may be there
         failed = self._link.multi(operations, self._until)
         if failed is not None and isinstance(failed.error, NodeExistsError | NoNodeError):
@@ -279,6 +286,12 @@ class Listing:
 
 def _records(ledger: Ledger) -> list[Any]:
     return [*ledger.rows.values(), *ledger.marks.values(), *ledger.claims.values()]
+
+
+def _placed(ledger: Ledger) -> list[Row]:
+    """The rows that were written and have something that their owners may trust to have."""
+    rows = [row for row in ledger.rows.values() if row is not None and row.live and row.session]
+    return [row for row in rows if row.standing_since or row.shards]
 
 
 def _put_or_not(names: set[str], name: str, there: bool) -> None:

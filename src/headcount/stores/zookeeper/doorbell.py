@@ -24,6 +24,9 @@ DELETED = 2
 POLL = 5.0
 """Seconds of silence after which one small question shows whether it means anything."""
 
+MOST_AWAITED = 1000
+"""Sessions: what goes unheard is waited out."""
+
 
 class Bells:
     """All doorbells of one store."""
@@ -33,6 +36,8 @@ class Bells:
         self._lock = native.threading().Lock()
         self.watching: tuple[Link, int] | None = None
         """The connection that has the watch, and which of its connections."""
+        self._awaited: dict[SessionId, set[str]] = {}
+        """By session that was ended early: the groups with claims that go when it is held no longer."""
 
     def add(self, bell: ZooKeeperDoorbell) -> None:
         with self._lock:
@@ -49,6 +54,20 @@ class Bells:
     def lost(self, sessions: Collection[SessionId]) -> None:
         for bell in self._listed() if sessions else ():
             bell.ring(lost=sessions)
+
+    def await_(self, group: str, sessions: Collection[SessionId]) -> None:
+        with self._lock:
+            for session in sessions:
+                self._awaited.setdefault(session, set()).add(group)
+            while len(self._awaited) > MOST_AWAITED:
+                self._awaited.pop(next(iter(self._awaited)))
+
+    def let_go(self, session: SessionId) -> None:
+        """It is held no longer."""
+        with self._lock:
+            groups = self._awaited.pop(session, set())
+        for group in groups:
+            self.rung(group)
 
     def all_rung(self) -> None:
         for bell in self._listed():

@@ -56,7 +56,7 @@ def prepare(link: Link, paths: Paths, until: Seconds) -> None:
             f"{link.where.address}: {paths.own} has the layout {layout.layout}, and this release knows "
             f"{LAYOUT}. Use the release that made it, or another prefix"
         )
-    needed = [paths.sessions, paths.groups, paths.hidden, paths.floor]
+    needed = [paths.sessions, paths.witnesses, paths.groups, paths.hidden, paths.floor]
     there = link.ask(*(Exists(path, None) for path in needed), until=until)
     for path, stat in zip(needed, there, strict=True):
         if stat is None:

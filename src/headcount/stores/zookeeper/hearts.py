@@ -9,7 +9,9 @@ same ttl are, is ended by the beat of the others once its ttl is over: its heart
 not be kept alive by theirs.
 
 A beat is a write: a `multi` of nothing but checks, which a majority of the servers has to take. A server that
-is cut off from the others goes on answering what it reads for as long as it believes in its leader.
+is cut off from the others goes on answering what it reads for as long as it believes in its leader. Where one
+of the sessions has had a place, the witness is heard of first, in the same way (see `witness`): if it cannot
+be, there is no beat.
 """
 
 from __future__ import annotations
@@ -29,13 +31,15 @@ from headcount.stores.zookeeper.groups import prepare
 from headcount.stores.zookeeper.link import Link, Where
 from headcount.stores.zookeeper.names import Paths
 from headcount.stores.zookeeper.records import encode
+from headcount.stores.zookeeper.witness import Witness
 
 
 class Heart:
     """The sessions of one ttl."""
 
-    def __init__(self, where: Where, ttl: Seconds, lost: Callable[[Heart], object]) -> None:
+    def __init__(self, where: Where, paths: Paths, ttl: Seconds, lost: Callable[[Heart], object]) -> None:
         self.link = Link(where, ttl, pings=False, lost=lambda: lost(self))
+        self.witness = Witness(where, paths, ttl)
         self.patience = min(where.timeout, ttl / 3)
         """Seconds that a beat waits: who is not answered has to try another server while there is time."""
         self.beaten: dict[SessionId, Seconds] = {}
@@ -96,6 +100,7 @@ class Hearts:
             over, self._over = self._over, []
         for heart in over:
             heart.link.close(goodbye=False)
+            heart.witness.close()
 
     # ── to begin ──
 
@@ -115,7 +120,7 @@ class Hearts:
         with self._lock:
             heart = self._by_ttl.get(ttl)
             if heart is None:
-                heart = self._by_ttl[ttl] = Heart(self._where, ttl, self._is_over)
+                heart = self._by_ttl[ttl] = Heart(self._where, self._paths, ttl, self._is_over)
         try:
             heart.link.connect(until)
         except HeadcountError:
@@ -171,11 +176,28 @@ class Hearts:
     def _beat(
         self, heart: Heart, sessions: list[SessionId], besides: Collection[SessionId]
     ) -> dict[SessionId, int | None]:
+        until = time.monotonic() + heart.patience
+        with heart.witness.alone(until):
+            asked = time.monotonic()
+            notices = self._ask(heart, sessions, until)
+            gone = [one for one, notice in notices.items() if notice is None]
+            with self._lock:
+                for one, notice in notices.items():
+                    if notice is not None and one in heart.beaten:
+                        heart.beaten[one], heart.notices[one] = asked, notice
+            with contextlib.suppress(HeadcountError):  # the beat was taken, and the next one tries again
+                if gone:  # their owners have not heard of it yet, and may trust what they have
+                    self._end(heart, gone, until, held=True)
+                if overdue := heart.overdue(besides):
+                    self._end(heart, overdue, until)
+        return notices
+
+    def _ask(self, heart: Heart, sessions: list[SessionId], until: Seconds) -> dict[SessionId, int | None]:
         asked = time.monotonic()
-        until = asked + heart.patience
         checks = [CheckVersion(self._paths.session(one), heart.notices.get(one, 0)) for one in sessions]
-        notices: dict[SessionId, int | None]
         try:
+            if heart.witness.held:
+                heart.witness.hear(until)
             failed = heart.link.multi(checks, until)
         except HeadcountError:
             heart.served(None)
@@ -184,20 +206,9 @@ class Hearts:
             raise
         heart.served(asked)
         if failed is None:
-            notices = {one: heart.notices.get(one, 0) for one in sessions}
-        else:
-            # A majority has said that it is not so; whatever this server shows now is not older than that.
-            notices = self._look(heart.link, sessions, until, sync=False)
-        gone = [one for one, notice in notices.items() if notice is None]
-        with self._lock:
-            for one, notice in notices.items():
-                if notice is not None and one in heart.beaten:
-                    heart.beaten[one], heart.notices[one] = asked, notice
-        ended = [*gone, *heart.overdue(besides)]
-        if ended:
-            with contextlib.suppress(HeadcountError):  # the beat was taken, and the next one tries again
-                self._end(heart, ended, until)
-        return notices
+            return {one: heart.notices.get(one, 0) for one in sessions}
+        # A majority has said that it is not so; whatever this server shows now is not older than that.
+        return self._look(heart.link, sessions, until, sync=False)
 
     def _look(
         self, link: Link, sessions: Sequence[SessionId], until: Seconds, *, sync: bool = True
@@ -221,19 +232,28 @@ class Hearts:
         if overdue := heart.overdue():
             self._end(heart, overdue, until)
 
-    def _end(self, heart: Heart, sessions: Iterable[SessionId], until: Seconds) -> dict[str, str]:
-        """Remove their notices, and the nodes that say that their rows are live: whoever reads finds out."""
+    def _end(
+        self, heart: Heart, sessions: Iterable[SessionId], until: Seconds, *, held: bool = False
+    ) -> dict[str, str]:
+        """Remove their notices, and the nodes that say that their rows are live: whoever reads finds out. And
+        the nodes that hold them, for nobody trusts anything of them any more, unless they stay `held`."""
         places: dict[str, str] = {}
         ended = list(sessions)
         known: dict[str, SessionId] | None = None
-        while known != (owners := self._owners(heart, ended)):  # what was written meanwhile is known by now
-            asked = [self._paths.session(one) for one in ended] + list(owners)
-            _, found, _ = heart.link.get(asked, until=until)
-            there = {path: one[0] for path, one in zip(asked, found, strict=True) if isinstance(one, tuple)}
-            gone = [p for p, data in there.items() if p not in owners or data == owners[p].encode()]
-            failed = heart.link.multi([Delete(path, -1) for path in gone], until) if gone else None
-            if failed is None:
-                known = owners
+        with heart.witness.alone(until):
+            own = [self._paths.session(one) for one in ended]
+            own += [self._paths.held(one) for one in ended if one in heart.witness.held and not held]
+            while known != (
+                owners := self._owners(heart, ended)
+            ):  # what was written meanwhile is known by now
+                asked = [*own, *owners]
+                _, found, _ = heart.link.get(asked, until=until)
+                answers = zip(asked, found, strict=True)
+                there = {path: one[0] for path, one in answers if isinstance(one, tuple)}
+                gone = [p for p, data in there.items() if p not in owners or data == owners[p].encode()]
+                if not gone or heart.link.multi([Delete(path, -1) for path in gone], until) is None:
+                    known = owners
+            heart.witness.let_go(ended)
         with self._lock:
             lost = [one for one in ended if one in heart.beaten]
             for one in ended:
@@ -255,8 +275,13 @@ class Hearts:
                     heart.places.setdefault(session, {})[path] = group
 
     def remove(self, link: Link, session: SessionId, until: Seconds) -> bool:
-        """End a session that lives elsewhere; False if it did not live."""
-        return link.multi([Delete(self._paths.session(session), -1)], until) is None
+        """End a session that lives elsewhere, and hold it no longer; False if it did not live."""
+        alive, held = self._paths.session(session), self._paths.held(session)
+        while True:
+            stats = link.ask(Sync(alive), Exists(alive, None), Exists(held, None), until=until)[1:]
+            gone = [path for path, stat in zip((alive, held), stats, strict=True) if stat is not None]
+            if not gone or link.multi([Delete(path, -1) for path in gone], until) is None:
+                return alive in gone
 
     def stop(self) -> None:
         """Let go of all. Sessions that were not closed live on for their time."""
@@ -265,4 +290,5 @@ class Hearts:
             self._by_ttl.clear()
         for heart in hearts:
             heart.link.close(goodbye=not heart.beaten)
+            heart.witness.close(goodbye=not heart.beaten)
         self._tidy()

@@ -109,6 +109,11 @@ class Link:
         return self._connection.granted
 
     @property
+    def session(self) -> int:
+        """The number of its session of ZooKeeper."""
+        return int(self._client._session_id or 0)
+
+    @property
     def connected(self) -> bool:
         return bool(self._client.connected) and not self.over
 

@@ -96,6 +96,7 @@ class Loaded:
             self._fetch(paths - self.data.keys())
             self._seen |= wanted
             wanted, sessions = self._needed_for(wanted)
+        self._fetch({self._paths.held(session) for session in self._gone()})
         return self
 
     def _needed_for(self, names: Iterable[str]) -> tuple[set[str], set[SessionId]]:
@@ -122,6 +123,13 @@ class Loaded:
                     self.claims[record.key] = record
                     sessions.add(record.session)
         return wanted - self._seen, {s for s in sessions if self._paths.session(s) not in self.data}
+
+    def _gone(self) -> set[SessionId]:
+        """Whose sessions are gone, of all who have something here. Only then is it asked whether they are
+        held: whoever was, when its session went, is seen to be."""
+        live = {kept.row.session for kept in self.rows.values() if kept.row.live and kept.row.session}
+        claiming = {claim.session for claim in self.claims.values()}
+        return {session for session in live | claiming if not self.alive(session)}
 
     def _record(self, name: str, data: bytes) -> Kept | Mark | Claim | None:
         try:
@@ -177,3 +185,7 @@ class Loaded:
 
     def alive(self, session: SessionId) -> bool:
         return self.data.get(self._paths.session(session)) is not None
+
+    def held(self, session: SessionId) -> bool:
+        """Of a session that is gone: whether its owner may trust its places all the same."""
+        return self.data.get(self._paths.held(session)) is not None

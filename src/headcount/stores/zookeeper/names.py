@@ -4,6 +4,7 @@
     /prefix/.headcount                         which layout this is
     /prefix/.headcount/floor                   above it every new group begins
     /prefix/.headcount/sessions/<session>      ephemeral: the notice; its version is the number
+    /prefix/.headcount/held/<session>          ephemeral, in another session of ZooKeeper: it has held a place
     /prefix/.headcount/hidden/<group>/<key>    ephemeral: who is live in a group that nobody lists
     /prefix/.headcount/groups/<group>          the head of a group: its revision, and what has changed last
     /prefix/.headcount/groups/<group>/r:<key>      a row of it, which stays when its member is down or left
@@ -47,9 +48,18 @@ class Paths:
         self.sessions = f"{self.own}/sessions"
         self.groups = f"{self.own}/groups"
         self.hidden = f"{self.own}/hidden"
+        self.witnesses = f"{self.own}/held"
 
     def session(self, session: SessionId) -> str:
         return f"{self.sessions}/{name_of(session)}"
+
+    def held(self, session: SessionId) -> str:
+        return f"{self.witnesses}/{name_of(session)}"
+
+    def was_held(self, path: str) -> SessionId | None:
+        """Whom the node of this path holds, if it is such a node."""
+        session = path.removeprefix(self.witnesses + "/")
+        return id_of(session) if session != path else None
 
     def head(self, group: str) -> str:
         return f"{self.groups}/{name_of(group)}"

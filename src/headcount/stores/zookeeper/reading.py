@@ -6,8 +6,10 @@ told of a commit is shown it, whichever server it asks.
 
 Whose session is gone is not up, but its row says so only once somebody has written it. Whoever reads, and
 finds a live row without its ephemeral node, looks for its session; if that is gone, it has the row taken down
-by a commit like any other, and reads on. A reader that knows the group already is content if there are
-as many ephemeral nodes as the head says, and looks at those that the doorbell saw go.
+by a commit like any other, and reads on. A claim whose session is gone goes likewise, but not while the
+session is held (see `witness`); the doorbell is to ring when it is no longer. A reader that knows the group
+already is content if there are as many ephemeral nodes as the head says, and looks at those that the doorbell
+saw go.
 """
 
 from __future__ import annotations
@@ -26,15 +28,26 @@ from headcount.stores.zookeeper.records import KINDS, Head, Kept, decode, node, 
 Settle = Callable[[str, Collection[str]], object]
 """Have a commit look at these nodes of a group, whose sessions are gone."""
 
+Await = Callable[[str, Collection[SessionId]], object]
+"""Have the doorbell ring for a group when one of these sessions is held no longer."""
+
 
 class Reading:
     """One reading of one group."""
 
     def __init__(
-        self, link: Link, paths: Paths, group: str, until: Seconds, *, corrupt: Corrupt, settle: Settle
+        self,
+        link: Link,
+        paths: Paths,
+        group: str,
+        until: Seconds,
+        *,
+        corrupt: Corrupt,
+        settle: Settle,
+        await_: Await,
     ) -> None:
         self._link, self._paths, self._group, self._until = link, paths, group, until
-        self._corrupt, self._settle = corrupt, settle
+        self._corrupt, self._settle, self._await = corrupt, settle, await_
         self._at = paths.head(group)
         self._data: dict[str, bytes | None] = {}
         self._read: dict[str, tuple[bytes, Kept | Mark | Claim | None]] = {}
@@ -147,11 +160,14 @@ class Reading:
         return wanted is not None
 
     def _gone(self, live: Collection[str] | None) -> set[str]:
-        """The nodes of live rows, and of claims, whose sessions are gone. `live`: the ephemeral nodes."""
+        """The nodes of live rows whose sessions are gone, and of claims whose sessions are gone and not held.
+        `live`: the ephemeral nodes."""
         doubted: dict[str, SessionId] = {}
+        claimed = set[str]()
         for name, found in self._records():
             if isinstance(found, Claim):
                 doubted[name] = found.session
+                claimed.add(name)
             elif isinstance(found, Kept) and found.row.live and found.row.session:
                 vouched = live is not None and found.listed and name_of(found.row.key) in live
                 if not vouched:
@@ -159,7 +175,20 @@ class Reading:
         sessions = sorted(set(doubted.values()))
         answers = self._ask(*(Exists(self._paths.session(one), None) for one in sessions))
         dead = {one for one, stat in zip(sessions, answers, strict=True) if stat is None}
-        return {name for name, session in doubted.items() if session in dead}
+        held = self._held({doubted[name] for name in claimed} & dead)
+        return {
+            name
+            for name, session in doubted.items()
+            if session in dead and not (name in claimed and session in held)
+        }
+
+    def _held(self, dead: Collection[SessionId]) -> set[SessionId]:
+        """Of those whose sessions are gone, and who have claims: whose trust may not be over. It is awaited
+        before it is asked for, so that none goes between the two."""
+        sessions = sorted(dead)
+        self._await(self._group, sessions)
+        answers = self._ask(*(Exists(self._paths.held(one), None) for one in sessions))
+        return {one for one, stat in zip(sessions, answers, strict=True) if stat is not None}
 
     def _keys(self, name: str) -> list[str]:
         data = self._data.get(name)

@@ -3,14 +3,17 @@
     zookeeper://host1:2181,host2:2181,host3:2181/prefix
     zookeeper://user:password@host/prefix?auth=sasl&tls=true&tls_ca=/etc/ssl/zookeeper.pem
 
-Two kinds of connection, each with a session of ZooKeeper and one thread that kazoo needs:
+Three kinds of connection, each with a session of ZooKeeper and one thread that kazoo needs:
 
     eyes     reads, waits for what changes, writes in the name of operators. One, from `open` on.
     heart    one for each ttl that this process has sessions of. Beats, and writes in their names, for
              only who owns the session can make its ephemeral nodes. Sends no pings.
+    witness  one for each heart in whose sessions somebody has had a place, as who stands to lead has.
+             Shows for how long such a place may be trusted, though the heart's session is ended from
+             outside. Sends no pings.
 
 So reading never keeps a session alive whose heart has stopped, and a beat never waits behind a reading. Who
-only looks has one connection, a member two.
+only looks has one connection, a member two, and three if it stands.
 """
 
 from __future__ import annotations
@@ -198,13 +201,21 @@ class ZooKeeperStore(Together):
         if heart is None:
             self._close_of_another(session, until)
             return
+        try:
+            listed = self._hearts.close(session, heart, until)
+        except HeadcountError:
+            if not heart.link.over:
+                raise
+            self._close_of_another(session, until)  # it was over already, and we had not heard of it
+            return
         by_group: defaultdict[str, set[str]] = defaultdict(set)
-        for path, group in self._hearts.close(session, heart, until).items():
+        for path, group in listed.items():
             by_group[group].add(row_node(id_of(path.rpartition("/")[2])))
         self._take_down(by_group, until)
 
     def _close_of_another(self, session: SessionId, until: Seconds) -> None:
-        """Nobody here knows what rows it has. Whoever has it hears of it with the next beat."""
+        """It lives elsewhere, or is over, so that nothing but what holds it is left. Nobody here knows what
+        rows it has. Whoever has it hears of it with the next beat."""
         link = self._eyes()
         if not self._hearts.remove(link, session, until):
             return
@@ -252,6 +263,7 @@ class ZooKeeperStore(Together):
             until,
             corrupt=self._corrupt,
             mine=mine.__contains__,
+            hold=lambda sessions: heart.witness.hold(sessions, until) if heart is not None else None,
             list_=lambda listed: self._hearts.list_(listed, group),
         )
         return commit.carry_out(wishes)
@@ -267,6 +279,7 @@ class ZooKeeperStore(Together):
             until,
             corrupt=self._corrupt,
             settle=lambda name, nodes: self._settle(name, nodes, until),
+            await_=self._bells.await_,
         )
 
     def read(
@@ -308,6 +321,10 @@ class ZooKeeperStore(Together):
     def _told(self, path: str, what: int) -> None:
         """By the thread of the connection: a node was created, deleted or changed."""
         group, session, key = self._paths.told(path)
+        if what == DELETED and (held := self._paths.was_held(path)) is not None:
+            self._bells.let_go(held)
+            if (heart := self._hearts.of(held)) is not None:
+                heart.witness.lost(held)
         if session is not None and what == DELETED and self._hearts.of(session) is not None:
             self._bells.lost([session])
         if group is None or (key is not None and what != DELETED):
