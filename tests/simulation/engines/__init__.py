@@ -12,9 +12,9 @@ each of them can show, `engine` what both kinds have in common.
 
 What is left out. Rows of sessions that ended go down at once, where the real stores have them taken down by
 whoever reads first: nobody can tell the two apart. That a session was ended early is known here, and how long
-its places are to be kept, for which the real stores have witnesses: second sessions and leases. Requests are
-not cut into the parts that a real store sends; they have as many steps as matter for what somebody else may do
-in between.
+its places are to be kept, for which the real stores have witnesses: second sessions and leases. Requests have
+not the parts in which a real store sends them, but as many steps as matter for what somebody else may do in
+between.
 
 Each kind does what the store of its name in `headcount.stores` does, step by step, and names its rules in
 its docstring; whoever changes those changes these.
