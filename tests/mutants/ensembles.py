@@ -75,6 +75,19 @@ def a_refusal_is_not_thought_over(plant: Planter) -> None:
     plant.edit(zookeeper.ZooKeeperClient._commit, "if not sync:\n", "if False:\n")
 
 
+@mutant(
+    Towns(
+        "a refusal is true",
+        engine="zookeeper",
+        scenes=("deleted_and_made_again", "forgets_everything"),
+        seeds=MANY,
+    )
+)
+def a_group_that_is_not_there_is_not_looked_for(plant: Planter) -> None:
+    """A server that is behind has not heard of a group, and so there is none."""
+    plant.edit(zookeeper.ZooKeeperClient._commit, "if not sync:\n", "if not sync and seen is not None:\n")
+
+
 @mutant(Towns("a reading is no older than its question", engine="zookeeper", seeds=FEW))
 def a_reading_without_a_sync(plant: Planter) -> None:
     """What a server happens to have is taken for what is."""
