@@ -3,7 +3,6 @@ itself, and so a place outlives them until its owner gives it up, or cannot trus
 
 from __future__ import annotations
 
-from headcount.core.agent import Agent
 from tests.simulation.process import Process
 from tests.simulation.scenes.common import (
     a_leader,
@@ -70,7 +69,7 @@ def waited_out(town: Town) -> Script:
     if not found:
         return
     process, agent, membership = max(found, key=lambda lead: lead[1].presence.ttl)
-    if not _somebody_sees(town, process, agent, membership.group):
+    if not any(membership.group in other.node.replicas for other in town.well if other is not process):
         return
     ttl = agent.presence.ttl
     town.world.faults["a place waited out"] += 1
@@ -86,8 +85,3 @@ def waited_out(town: Town) -> Script:
     process._unhang(process.watcher)
     town.mark(membership.group, agent.me.member_id)
     yield 1.0
-
-
-def _somebody_sees(town: Town, process: Process, agent: Agent, group: str) -> bool:
-    del agent
-    return any(group in other.node.replicas for other in town.well if other is not process)
