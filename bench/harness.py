@@ -108,8 +108,16 @@ class Run:
             return self.hosts[store].fresh()
         return Place(store, 0, self.path(), "")
 
+    @staticmethod
+    def ticks(store: str) -> bool:
+        """Whether it has a clock of its own, whose interval can be chosen; else it expires sessions itself."""
+        where = "" if store in EMBEDDED else "nowhere/nothing"
+        return stores.make(f"{store}://{where}").guarantees.expiry == "ticks"
+
     def url(self, store: str, **options: float) -> str:
-        """A store that nobody has used yet."""
+        """A store that nobody has used yet. An interval is for those that tick."""
+        if not self.ticks(store):
+            options.pop("interval", None)
         if store in self.hosts:
             where = self.hosts[store].fresh().url
         else:

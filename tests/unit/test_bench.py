@@ -12,7 +12,7 @@ import pytest
 
 from bench.__main__ import QUESTIONS, main, table
 from bench.harness import EMBEDDED, Figure, Line, Run
-from bench.servers import SERVERS, Host, lacking
+from bench.servers import SERVERS, Host, lacking, started
 from headcount.stores import BUILT_IN
 
 
@@ -21,7 +21,7 @@ def host(request, unavailable) -> Iterator[Host]:
     why = lacking(request.param)
     if why is not None:
         unavailable(SERVERS[request.param], why)
-    host = Host(request.param)
+    host = started(request.param)
     yield host
     host.discard()
 
