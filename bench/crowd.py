@@ -1,9 +1,9 @@
 """How long do 2,000 members take to join one group, from 4 processes whose connections are open?
 
 Each process has 500 coordinators, which share one engine and all join at once. The limit is 2,000 rows
-(nodes, keys) inserted from 4 processes, each in a transaction of its own that is synced to the disk. The memory store is
-one process: there, all 2,000 are in it. On PostgreSQL the question is asked a second time, of a server whose
-every sync waits 5 ms for company (`commit_delay`), as a slow disk would.
+(nodes, keys) inserted from 4 processes, each in a transaction of its own that is synced to the disk. The
+memory store is one process: there, all 2,000 are in it. On PostgreSQL the question is asked a second time, of
+a server whose every sync waits 5 ms for company (`commit_delay`), as a slow disk would.
 """
 
 from __future__ import annotations

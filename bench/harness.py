@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.raw import Place
 from bench.servers import Host
 from headcount import stores
-from headcount.model import Enter, Session
+from headcount.model import Committed, Enter, Session, Wish
 from headcount.stores.base import Store
 
 EMBEDDED = ("memory", "sqlite")
@@ -110,7 +110,7 @@ class Run:
 
     @staticmethod
     def ticks(store: str) -> bool:
-        """Whether it has a clock of its own, whose interval can be chosen; else it expires sessions itself."""
+        """Whether it has a clock, whose interval can be chosen; else it expires sessions itself."""
         where = "" if store in EMBEDDED else "nowhere/nothing"
         return stores.make(f"{store}://{where}").guarantees.expiry == "ticks"
 
@@ -138,7 +138,8 @@ def opened(url: str) -> Store:
 
 
 def session_of(name: str, ttl: float = 3600.0) -> Session:
-    return Session(id=f"{name:0>32}", instance=f"{name:0>32}", host=HOST, process=f"{HOST}/{name}", ttl=ttl)
+    """All of one process, as they are in whoever has many: on etcd these share a lease."""
+    return Session(id=f"{name:0>32}", instance=f"{name:0>32}", host=HOST, process=f"{HOST}/bench", ttl=ttl)
 
 
 def enter_of(name: str, ttl: float = 3600.0, capabilities: bytes = b"", seen: int = 0) -> Enter:
@@ -160,12 +161,13 @@ def populate(store: Store, group: str, count: int, capabilities: bytes = b"") ->
     """A group of so many members, whose sessions last for an hour."""
     names = [f"member-{i:05}" for i in range(count)]
     store.create_group(group)
-    for name in names:
-        store.open_session(session_of(name))
     for start in range(0, count, 500):
-        store.commit(
-            group, [enter_of(name, capabilities=capabilities) for name in names[start : start + 500]]
+        part = names[start : start + 500]
+        store.open_sessions([session_of(name) for name in part])
+        outcomes = store.commit_together(
+            group, [Wish((enter_of(name, capabilities=capabilities),)) for name in part]
         )
+        assert all(isinstance(outcome, Committed) for outcome in outcomes)
     return names
 
 

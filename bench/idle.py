@@ -3,11 +3,11 @@
 A watcher looks at its doorbell, beats, and reads what rang: in a group in which nothing happens, nothing.
 On SQLite a look is a PRAGMA that reads no row, forty times a second; on PostgreSQL one row in five seconds,
 behind LISTEN; on MySQL one row each half second. Somebody moves the clock each second, and two stand by.
-ZooKeeper and etcd tell by a watch; there, a look is the small question whether its silence means anything, and
-nobody ticks. Statements are counted in the client, by what they are for: `looks` at the doorbell; `served`, to
-beat, to tick and to see whether a sweep is due; and `reads`, which is everything else. A server's own count
-stands beside them: of transactions on PostgreSQL, of statements on MariaDB, of packets on ZooKeeper, of calls
-on etcd.
+ZooKeeper and etcd tell by a watch; there, a look is the small question whether its silence means anything,
+and nobody ticks. Statements are counted in the client, by what they are for: `looks` at the doorbell;
+`served`, to beat, to tick and to see whether a sweep is due; and `reads`, which is everything else. A server's
+own count stands beside them: of transactions on PostgreSQL, of statements on MariaDB, of packets on ZooKeeper,
+of calls on etcd.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ TTL = 15.0
 NUMBERS = ("cpu", "looks", "served", "reads")
 LOOKS = {"sqlite": 50.0, "postgresql": 0.25, "mysql": 2.05, "zookeeper": 0.25, "etcd": 0.25}
 """The most looks a second: one in 5 s, in 0.5 s, and one more at the edge of the time that is looked at."""
-
+HELD = {"postgresql": 1.0, "mysql": 1.0, "zookeeper": 2.0, "etcd": 1.0}
+"""Connections of a member. On ZooKeeper reading must not keep a session alive whose heart has stopped: so
+it has another one."""
 
 LOOKING = ("data_version", "sum(revision)")
 """By which the statements are known that look at a doorbell: SQLite's, and the servers'."""
@@ -82,7 +84,7 @@ def _idle_on(run: Run, store: str, seconds: float) -> Iterator[tuple[str, Found]
     total = Figure(sum(joiner[key] for key in NUMBERS[1:]))
     yield "joiner", Found("… its statements, of any kind", "/s", total)
     if store in run.hosts:
-        yield "joiner", Found("… its connections, longest", "", Figure(held), 1)
+        yield "joiner", Found("… its connections, longest", "", Figure(held), HELD)
 
 
 def _of_each(who: str, watchers: list[dict[str, Any]]) -> Iterator[tuple[str, Found]]:
