@@ -165,7 +165,8 @@ def populate(store: Store, group: str, count: int, capabilities: bytes = b"") ->
         part = names[start : start + 500]
         store.open_sessions([session_of(name) for name in part])
         outcomes = store.commit_together(
-            group, [Wish((enter_of(name, capabilities=capabilities),)) for name in part]
+            group,
+            [Wish((enter_of(name, capabilities=capabilities),), by=session_of(name).id) for name in part],
         )
         assert all(isinstance(outcome, Committed) for outcome in outcomes)
     return names

@@ -5,9 +5,9 @@ On SQLite a look is a PRAGMA that reads no row, forty times a second; on Postgre
 behind LISTEN; on MySQL one row each half second. Somebody moves the clock each second, and two stand by.
 ZooKeeper and etcd tell by a watch; there, a look is the small question whether its silence means anything,
 and nobody ticks. Statements are counted in the client, by what they are for: `looks` at the doorbell;
-`served`, to beat, to tick and to see whether a sweep is due; and `reads`, which is everything else. A server's
-own count stands beside them: of transactions on PostgreSQL, of statements on MariaDB, of packets on ZooKeeper,
-of calls on etcd.
+`served`, to beat, to tick and to see whether a sweep is due; and `reads`, which is everything else. The
+server's own count stands beside them: of transactions on PostgreSQL, of statements on MariaDB, of packets on
+ZooKeeper, of calls on etcd.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import partial
+from itertools import chain
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
@@ -46,7 +47,7 @@ SIZES = (100, 1000, 5000)
 JOINERS = 2000
 JOINS = 20
 """Seen by a watcher; as many as are enough for the middle of them."""
-TTL = 10.0
+TTL, VICTIMS = 10.0, 6
 MEMBERS, WATCHERS, HOLDERS = 1000, 50, 5
 """Idle watchers of so many members, in so many processes."""
 SECONDS = 20.0
@@ -323,40 +324,43 @@ def their_watcher(pipe: Connection, place: Place) -> None:
 
 
 def _dying(run: Run, store: str) -> Iterator[Answer]:
-    """SIGKILL of a process with one member, until the callback in another. Both have the same ttl."""
-    ttl = max(1.0, run.ttl(TTL)[0])
-    taken: list[tuple[float, float]] = []
-    for _ in range(max(1, run.repeat - 2)):
-        place = run.place(store)
-        with ExitStack() as stack:
-            watchers = [stack.enter_context(Child(main, place)) for main in (our_watcher, their_watcher)]
-            for child in watchers:
-                child.hear()
-            members = [stack.enter_context(Child(main, place, ttl)) for main in (our_member, their_member)]
-            for child in members:
-                child.hear()
-            time.sleep(EACH + random.random() * ttl / 2)
-            killed = [child.kill() for child in members]
-            until = time.monotonic() + 3 * ttl + 5
-            found: list[float] = []
-            for child, at in zip(watchers, killed, strict=True):
-                while (when := child.ask("tell").get("m", 0.0)) < at and time.monotonic() < until:
-                    time.sleep(0.1)
-                found.append(when - at if when > at else float("nan"))
-            taken.append((found[0], found[1]))
-    a, b = (statistics.median(column) for column in zip(*taken, strict=True))
+    """SIGKILL of processes with one member each, until the callback in another. Both have the same ttl, and
+    die at any moment between two beats."""
+    ttl, count, place = max(1.0, run.ttl(TTL)[0]), run.size(VICTIMS, 2), run.place(store)
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(Child(main, place)) for main in (our_watcher, their_watcher)]
+        for child in watchers:
+            child.hear()
+        members = [
+            [stack.enter_context(Child(main, place, f"m{n}", ttl)) for n in range(count)]
+            for main in (our_member, their_member)
+        ]
+        for child in chain(*members):
+            child.hear()
+        time.sleep(2 * EACH + ttl / 2)
+        killed: list[dict[str, float]] = [{}, {}]
+        for n, pair in enumerate(zip(*members, strict=True)):
+            for at, child in zip(killed, pair, strict=True):
+                at[f"m{n}"] = child.kill()
+                time.sleep(random.random() * ttl / 10)
+        time.sleep(1.5 * ttl + 2 * EACH + 2)
+        told = [child.ask("tell") for child in watchers]
+    a, b = (
+        statistics.median(heard[name] - since for name, since in at.items())
+        for heard, at in zip(told, killed, strict=True)
+    )
     yield f"SIGKILL until the callback, ttl {ttl:g} s, p50; limit: tooz's", "s", Figure(a, b, a / b), 1.0
 
 
-def our_member(pipe: Connection, place: Place, ttl: float) -> None:
-    with headcount.connect(place.url, member_id="m", ttl=ttl) as c:
+def our_member(pipe: Connection, place: Place, name: str, ttl: float) -> None:
+    with headcount.connect(place.url, member_id=name, ttl=ttl) as c:
         c.join_group(GROUP)
         pipe.send("joined")
         pipe.recv()
 
 
-def their_member(pipe: Connection, place: Place, ttl: float) -> None:
-    with Tooz(place, "m", ttl, heart=True) as c:
+def their_member(pipe: Connection, place: Place, name: str, ttl: float) -> None:
+    with Tooz(place, name, ttl, heart=True) as c:
         c.join(GROUP)
         pipe.send("joined")
         pipe.recv()
@@ -366,17 +370,18 @@ def their_member(pipe: Connection, place: Place, ttl: float) -> None:
 
 
 def _watching(run: Run, store: str) -> Iterator[Answer]:
-    """The share of a core that the server has to give to watchers of a group in which nothing happens."""
+    """The share of a core that watchers of a group take in which nothing happens. What the server takes by
+    itself is left out: it beats for itself, and cleans up."""
     host, count, many = run.hosts[store], run.size(MEMBERS, 5), run.size(WATCHERS, HOLDERS)
     place, seconds = run.place(store), max(1.0, SECONDS * run.scale)
     client = opened(place.url)
     populate(client, GROUP, count, CAPABILITIES)
+    shares = [many // HOLDERS + (n < many % HOLDERS) for n in range(HOLDERS)]
     taken: list[tuple[float, float]] = []
     with closing(client), Tooz(place, "members", 3600) as theirs:
         theirs.populate(GROUP, count)
-        for main in (our_watchers, their_watchers):
+        for main in (nobody, our_watchers, their_watchers, nobody):
             with ExitStack() as stack:
-                shares = [many // HOLDERS + (n < many % HOLDERS) for n in range(HOLDERS)]
                 children = [stack.enter_context(Child(main, place, n)) for n in shares if n]
                 for child in children:
                     child.hear()
@@ -387,14 +392,22 @@ def _watching(run: Run, store: str) -> Iterator[Answer]:
                         child.tell(seconds)
                     used = sum(child.hear() for child in children)
                 taken.append((spent[0] / seconds * 100, used / seconds * 100))
-    (server, client_), (server_, client__) = taken
+    before, ours, others, after = taken
+    alone = min(before[0], after[0])
     work = f"{many} idle watchers at {count:,} members; limit: tooz's"
-    yield f"server CPU of a core, {work}", "%", _of(server, server_), WATCHED
-    yield f"client CPU of a core, {work}", "%", _of(client_, client__), WATCHED
+    yield f"server CPU of a core, {work}", "%", _of(ours[0] - alone, others[0] - alone), WATCHED
+    yield f"client CPU of a core, {work}", "%", _of(ours[1], others[1]), WATCHED
 
 
 def _of(ours: float, theirs: float) -> Figure:
+    """Less than nothing cannot be measured."""
+    ours, theirs = max(0.0, ours), max(0.0, theirs)
     return Figure(ours, theirs, ours / theirs if theirs else None)
+
+
+def nobody(pipe: Connection, place: Place, count: int) -> None:
+    pipe.send("there")
+    pipe.send(_idle(pipe.recv()))
 
 
 def our_watchers(pipe: Connection, place: Place, count: int) -> None:
