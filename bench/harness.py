@@ -111,8 +111,7 @@ class Run:
     @staticmethod
     def ticks(store: str) -> bool:
         """Whether it has a clock, whose interval can be chosen; else it expires sessions itself."""
-        where = "" if store in EMBEDDED else "nowhere/nothing"
-        return stores.make(f"{store}://{where}").guarantees.expiry == "ticks"
+        return store in EMBEDDED or stores.make(f"{store}://nowhere/nothing").guarantees.expiry == "ticks"
 
     def url(self, store: str, **options: float) -> str:
         """A store that nobody has used yet. An interval is for those that tick."""
