@@ -34,7 +34,7 @@ OF_DATABASES = ("commit", "beat", "nova", "stall", "notice", "crowd", "failover"
 OF_COORDINATORS = ("commit", "beat", "tooz", "stall", "notice", "crowd", "failover", "death", "idle")
 """Of servers that know sessions themselves, and beside whom they are measured."""
 
-OF_SERVERS = {
+OF_SERVERS: dict[str, tuple[str, ...]] = {
     "postgresql": OF_DATABASES,
     "mysql": OF_DATABASES,
     "zookeeper": OF_COORDINATORS,
