@@ -51,9 +51,10 @@ def measure(run: Run) -> Iterator[Line]:
     missing = {store: Figure(ours[1], theirs[1]) for store, (ours, theirs) in counted.items()}
     safe = {store: 0.0 for store in run.stores if run.ticks(store)}
     peers = " / ".join(dict.fromkeys(PEERS[store].__name__ for store in run.stores))
-    work = f"of {count} after the server stood still for {STALL * part:g} s; limit: {peers}'s"
-    yield Line(f"dead {work}", "", down, goal=safe or None, limit=f"{peers}'s")
-    yield Line(f"missing {work}, {AFTER * part:g} s later", "", missing, goal=0, limit=f"{peers}'s")
+    stall = f"the server stood still for {STALL * part:g} s; limit: {peers}'s"
+    yield Line(f"dead of {count} after {stall}", "", down, goal=safe or None, limit=f"{peers}'s")
+    missed = f"missing of {count}, {AFTER * part:g} s after {stall}"
+    yield Line(missed, "", missing, goal=0, limit=f"{peers}'s")
 
 
 def _stalled(run: Run, store: str, count: int, part: float) -> tuple[Counted, Counted]:

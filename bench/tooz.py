@@ -8,6 +8,7 @@ connection and a heart of its own; ours share both.
 
 from __future__ import annotations
 
+import logging
 import random
 import statistics
 import threading
@@ -36,6 +37,9 @@ with warnings.catch_warnings():
     from tooz import ToozError
     from tooz.coordination import get_coordinator
     from tooz.utils import dumps
+
+for library in ("kazoo", "tooz"):  # what they say of a server that stands still is not for the table
+    logging.getLogger(library).setLevel(logging.CRITICAL)
 
 GROUP = "crowd"
 CAPABILITIES = b'{"cpus": 8, "zone": "a"}'
