@@ -50,10 +50,10 @@ def measure(run: Run) -> Iterator[Line]:
     down = {store: Figure(ours[0], theirs[0]) for store, (ours, theirs) in counted.items()}
     missing = {store: Figure(ours[1], theirs[1]) for store, (ours, theirs) in counted.items()}
     safe = {store: 0.0 for store in run.stores if run.ticks(store)}
-    peers = " / ".join(dict.fromkeys(PEERS[store].__name__ for store in run.stores))
+    peers = " / ".join(dict.fromkeys(NAMES[PEERS[store]] for store in run.stores))
     stall = f"the server stood still for {STALL * part:g} s; limit: {peers}'s"
     yield Line(f"dead of {count} after {stall}", "", down, goal=safe or None, limit=f"{peers}'s")
-    missed = f"missing of {count}, {AFTER * part:g} s after {stall}"
+    missed = f"missing of {count}, {_after(part):g} s after {stall}"
     yield Line(missed, "", missing, goal=0, limit=f"{peers}'s")
 
 
@@ -74,8 +74,12 @@ def _stalled(run: Run, store: str, count: int, part: float) -> tuple[Counted, Co
             time.sleep(STALL * part)
         finally:
             server.thaw()
-        time.sleep(max(AFTER * part, 2 * TTL * part + 5))
+        time.sleep(_after(part))
         return watching.ask("who?"), others.ask("who?")
+
+
+def _after(part: float) -> float:
+    return max(AFTER * part, 2 * TTL * part + 5)
 
 
 # ── the other processes ──
@@ -149,3 +153,4 @@ def tooz(pipe: Connection, place: Place, count: int, part: float) -> None:
 
 
 PEERS = {"postgresql": nova, "mysql": nova, "zookeeper": tooz, "etcd": tooz}
+NAMES = {nova: "Nova", tooz: "tooz"}
