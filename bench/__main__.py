@@ -31,7 +31,7 @@ QUESTIONS = ("view", "commit", "beat", "notice", "crowd", "failover", "death", "
 """Of the stores that are in this process, or in a file."""
 
 OF_DATABASES = ("commit", "beat", "nova", "stall", "notice", "crowd", "failover", "death", "idle")
-OF_COORDINATORS = ("commit", "beat", "tooz", "stall", "notice", "crowd", "failover", "death", "idle")
+OF_COORDINATORS = ("commit", "beat", "tooz", "told", "stall", "notice", "crowd", "failover", "death", "idle")
 """Of servers that know sessions themselves, and beside whom they are measured."""
 
 OF_SERVERS: dict[str, tuple[str, ...]] = {

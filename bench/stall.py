@@ -23,8 +23,8 @@ import headcount
 from bench.children import Child
 from bench.harness import Figure, Line, Run
 from bench.nova import Nova, beat, connected, listing
+from bench.peer import GROUP, Tooz
 from bench.raw import Place
-from bench.tooz import GROUP, Tooz
 
 MEMBERS = 50
 PROCESSES = 10

@@ -16,9 +16,9 @@ from bench.harness import EMBEDDED, Figure, Line, Run
 from bench.servers import SERVERS, Host, lacking, started
 from headcount.stores import BUILT_IN
 
-QUICK = ("commit", "beat", "nova", "tooz", "idle")
+QUICK = ("commit", "beat", "nova", "tooz", "told", "idle")
 """Of those questions that take no longer to ask than this is worth."""
-SLOW = ("tooz", "idle")
+SLOW = ("told", "idle")
 ASKED = [
     pytest.param(store, question, marks=pytest.mark.slow if question in SLOW else ())
     for store, questions in OF_SERVERS.items()
