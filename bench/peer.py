@@ -18,9 +18,7 @@ from bench.raw import Place
 from tests.servers.base import HOST
 
 with warnings.catch_warnings():
-    warnings.simplefilter(
-        "ignore"
-    )  # a library of tooz's takes up eventlet where it finds it, which complains
+    warnings.simplefilter("ignore")  # it takes up eventlet where it finds it, which complains
     from tooz import ToozError
     from tooz.coordination import get_coordinator
     from tooz.utils import dumps
