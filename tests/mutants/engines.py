@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headcount.stores.etcd import deltas, doorbell, ending, groups, sessions, settling, witnesses, written
-from headcount.stores.zookeeper import commit, hearts, reading, store
+from headcount.stores.zookeeper import commit, hearts, loading, reading, store, witness
 from headcount.stores.zookeeper import groups as nodes
 from headcount.stores.zookeeper import records as heads
 from tests.mutants.hunting import Law, Story, mutant
@@ -151,6 +151,31 @@ def a_picture_under_the_head_that_was_read_first(plant: Planter) -> None:
 def a_heart_that_lives_by_the_beats_of_others(plant: Planter) -> None:
     """One connection is the session of all who share it: so nobody who stops is ever missed."""
     plant.put(hearts.Heart, "overdue", lambda self, besides=(): [])
+
+
+@mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="zookeeper"))
+def a_place_that_is_free_as_soon_as_a_session_is_gone_on_zookeeper(plant: Planter) -> None:
+    """Whoever closes a leader's session makes another one lead beside it."""
+    plant.edit(loading.Loaded.held, "is not None", "is ...")
+
+
+@mutant(Law("a_place_that_was_taken_over_is_kept_too", store="zookeeper"))
+def a_claim_that_goes_with_its_session_on_zookeeper(plant: Planter) -> None:
+    """Taken over, and closed: the place is free, though its owner has heard of neither."""
+    plant.edit(reading.Reading._held, "if stat is not None", "if stat is ...")
+    plant.edit(commit.Commit._think, "and not loaded.held(claim.session)", "")
+
+
+@mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="zookeeper"))
+def a_place_that_is_given_before_anybody_holds_it(plant: Planter) -> None:
+    """There is no witness."""
+    plant.put(witness.Witness, "hold", lambda self, sessions, living, until: None)
+
+
+@mutant(Law("a_place_that_is_not_given_up_goes_when_nobody_can_trust_it", store="zookeeper"))
+def a_witness_that_lives_as_long_as_its_process(plant: Planter) -> None:
+    """It is kept alive by pings, as connections are, and not by beats."""
+    plant.edit(witness.Witness._hear, "pings=False", "pings=True")
 
 
 @mutant(Law("a_group_made_again_starts_above", store="zookeeper"))

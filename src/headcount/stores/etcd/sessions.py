@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -124,11 +124,16 @@ class Sessions:
 
     def beat(self, sessions: Sequence[SessionId]) -> Beat:
         until, names = self._client.until(), list(dict.fromkeys(sessions))
-        notices = self._beat(names, until)
-        self._end_who_is_not_beaten({name for name in names if notices[name] is not None}, until)
+        notices = self._beat(names, until, some=True)
+        self._end_who_is_not_beaten(names, {name for name, at in notices.items() if at is not None}, until)
         return Beat(notices=notices)
 
-    def _beat(self, names: Sequence[SessionId], until: float) -> dict[SessionId, int | None]:
+    def _beat(
+        self, names: Sequence[SessionId], until: float, *, some: bool = False
+    ) -> dict[SessionId, int | None]:
+        """`some`: after an election not all have to be moved at once. Who is left is not in the answer; each
+        further beat moves more."""
+        in_time = True
         self._look_up([name for name in names if name not in self._lease_of], until)
         while True:
             known = {name: self._lease_of[name] for name in names if name in self._lease_of}
@@ -154,14 +159,15 @@ class Sessions:
                     if term_of(lease) != term or not vouched:
                         older[name] = lease
             self._leases.ttl |= {lease: float(kept[lease].TTL) for lease in leases if kept[lease].TTL > 0}
-            if steady and not older:
-                return notices
+            trusted = {name: notice for name, notice in notices.items() if name not in older}
+            if steady and (not older or (some and not in_time and trusted)):
+                return trusted
             if time.monotonic() >= until:
                 raise StoreUnavailable(
                     f"{self._client.address}: its leader changes while we ask it; worth trying again"
                 )
             if steady:
-                self._leases.move(older, until)
+                in_time = self._leases.move(older, until)
             else:
                 native.threading().Event().wait(AGAIN)
 
@@ -209,7 +215,9 @@ class Sessions:
             found[self._keys.parts(kv.key)[-1]] = kv
         return (terms.pop() if len(terms) == 1 else 0), found
 
-    def _end_who_is_not_beaten(self, beaten: set[SessionId], until: float) -> None:
+    def _end_who_is_not_beaten(
+        self, asked: Collection[SessionId], beaten: set[SessionId], until: float
+    ) -> None:
         now = time.monotonic()
         self._beaten.update(dict.fromkeys(beaten, now))
         if len(self._beaten) == len(beaten):
@@ -219,7 +227,7 @@ class Sessions:
             lease = self._lease_of.get(name)
             if lease is None:
                 self._beaten.pop(name, None)
-            elif name not in beaten and lease in leases and now - at > self._leases.ttl.get(lease, math.inf):
+            elif name not in asked and lease in leases and now - at > self._leases.ttl.get(lease, math.inf):
                 self._end(name, until)
 
     # ── having places ──

@@ -13,18 +13,19 @@ session lives, its owner gets a notice of it, as of any claim.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
-from headcount.model import Row, SessionId
+from headcount.model import Claim, Row, SessionId
 from headcount.register import Ledger
 from headcount.stores.etcd.access import Access, Moved, races, too_busy
+from headcount.stores.etcd.records import encode
 from headcount.stores.etcd.seen import WHOLE, Need, Seen
 from headcount.stores.etcd.written import BYTES, base
 
-SETTLED = 1000
-"""Records that one commit takes down."""
+SETTLED = 2000
+"""Operations of one commit that takes down who is gone."""
 
 
 class Settling:
@@ -45,14 +46,18 @@ class Settling:
             if not rows and not claims:
                 self._count(seen, ledger, gone, until)
                 return seen
-            now = _as_many(rows)
-            for row in now:
-                ledger.expire(row, early=row.session in early)
-                ledger.notices |= {row.session} & early
-            for claim in claims[:SETTLED]:
-                ledger.vacate(claim, "its session is gone")
-            # While some are left, the head goes on to say that there are more here than there are.
-            counted = _counted(seen, ledger, gone) if len(now) == len(rows) else None
+            some = list(_as_many([*rows, *claims], early))
+            for one in some:
+                if isinstance(one, Claim):
+                    ledger.vacate(one, "its session is gone")
+                else:
+                    ledger.expire(one, early=one.session in early)
+                    ledger.notices |= {one.session} & early
+            counted = _counted(seen, ledger, gone)
+            if len(some) < len(rows) + len(claims):
+                # Not all of them. The head goes on to say that some are missing: else, if nobody settled
+                # the rest, it would stay up in the eyes of all who read what has changed.
+                counted = max(seen.head.here, len(seen.here) + 1), counted[1]
             try:
                 self._access.write(seen, ledger, until, counted)
             except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
@@ -87,13 +92,15 @@ def _counted(seen: Seen, ledger: Ledger, gone: set[SessionId]) -> tuple[int, int
     return len(seen.here), sum(claim is not None and claim.session in gone for claim in claims.values())
 
 
-def _as_many(rows: Sequence[Row]) -> list[Row]:
-    """Of these, as many as go into one commit; one always does."""
-    found: list[Row] = []
-    size = 0
-    for row in rows[:SETTLED]:
-        size += len(row.capabilities)
-        if found and size > BYTES:
-            break
-        found.append(row)
-    return found
+def _as_many(records: Sequence[Row | Claim], early: Collection[SessionId]) -> Iterator[Row | Claim]:
+    """Of these, which go down, as many as are one commit: at least one. Each may delete what names it; a row
+    whose session was ended early may become a claim besides, and is a notice."""
+    size = operations = 0
+    for record in records:
+        more = 2 if record.session in early else 1
+        # Its names are in its keys, too, and in the history.
+        size += more * (len(encode(record)) + 3 * len((record.key + record.member_id).encode()) + 200)
+        operations += 2 * more
+        if operations > 2 and (size > BYTES or operations > SETTLED):
+            return
+        yield record
