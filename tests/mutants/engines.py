@@ -34,7 +34,7 @@ def a_notice_that_is_not_written_on_etcd(plant: Planter) -> None:
 @mutant(Law("who_stops_beating_goes_down", store="etcd"))
 def a_reader_that_does_not_settle_on_etcd(plant: Planter) -> None:
     """The lease is over, and the row stays up."""
-    plant.edit(register.Register.settled, "gone = seen.gone()", "gone = set()")
+    plant.edit(register.Register._settle, "gone = seen.gone()", "gone = set()")
 
 
 @mutant(Law("an_expiry_rings_by_itself", store="etcd"))

@@ -12,6 +12,9 @@ then, and finds live rows without `here`, settles it by a commit like any other,
 everybody sees the same, in one order of revisions. That `here` is missing needs no comparing: it comes back
 by an enter alone, and that moves the head.
 
+Who has left. `here` says how many live rows the session has in the group. With the last one, and without a
+claim, it goes, by that commit: nobody has to look whether somebody has died when the session ends later.
+
 Who was ended early. If `held` is there though `here` is not, the owner may trust its place yet (`witnesses`):
 so that becomes a claim, which stays for as long as `held` does. Where only `here` was deleted, and the
 session lives, its owner gets a notice of it, as of any claim."""
@@ -43,7 +46,7 @@ from headcount.model import (
 )
 from headcount.register import Ledger, apply_all
 from headcount.stores.etcd.client import READ, TXN, Client
-from headcount.stores.etcd.deltas import Deltas
+from headcount.stores.etcd.deltas import Deltas, Died
 from headcount.stores.etcd.epochs import Epochs
 from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
@@ -71,6 +74,9 @@ RACES = 200
 
 PAUSE = 0.02
 
+SPREAD, CROWD = 0.2, 100
+"""Seconds over which those who hear of a death spread, if so many sessions are here; fewer take less."""
+
 
 class Moved(Exception):
     """Somebody has committed between two of our reads."""
@@ -91,20 +97,21 @@ class Register:
 
     def read(self, group: str, after: Revision | None, only: Collection[str] | None) -> Snapshot | Delta:
         until = self._client.until()
-        if after is not None and only is None:
-            delta = self._deltas.after(group, after, until)
-            if delta is not None:
-                return delta
         if only is not None and len(only) <= FEW // 5:
             return self._read_few(group, only, until)
-        seen = self.settled(group, until)
+        if after is None or only is not None:
+            return self._picture(self.settled(group, until), only)
+        found = self._later(group, after, until)
+        return found if isinstance(found, Delta) else self._picture(found)
 
+    @staticmethod
+    def _picture(seen: Seen, only: Collection[str] | None = None) -> Snapshot:
         def wanted(records: Mapping[str, R | None]) -> tuple[R, ...]:
             found = (record for record in records.values() if record is not None)
             return tuple(record for record in found if only is None or record.member_id in only)
 
         return Snapshot(
-            group=group,
+            group=seen.group,
             revision=seen.head.revision,
             rows=wanted(seen.rows),
             marks=wanted(seen.marks),
@@ -134,39 +141,65 @@ class Register:
     def settled(self, group: str, until: float) -> Seen:
         """The whole group, in which nobody is up who is gone."""
         for _ in races(until):
-            seen = Seen(self._reading, self._keys, group)
-            try:
-                self._load(seen, {WHOLE}, until)
-                gone = seen.gone()
-                self._load(seen, seen.in_question(gone), until)
-                early = gone & seen.held
-                self._load(seen, [Need("session", session) for session in sorted(early)], until)
-            except Moved:
-                continue
-            ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
-            rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
-            claims = [claim for claim in seen.claims.values() if claim.session in gone - early]
-            counted = _counted(seen, ledger, gone)
-            if not rows and not claims:
-                self._count(seen, ledger, counted, until)
+            seen, _written = self._settle(group, until)
+            if seen is not None:
                 return seen
-            some = list(_as_many([*rows, *claims], early))
-            for one in some:
-                if isinstance(one, Claim):
-                    ledger.vacate(one, "its session is gone")
-                else:
-                    ledger.expire(one, early=one.session in early)
-                    ledger.notices |= {one.session} & early
-            counted = _counted(seen, ledger, gone)
-            if len(some) < len(rows) + len(claims):
-                # Not all of them. The head goes on to say that some are missing: else, if nobody settled
-                # the rest, it would stay up in the eyes of all who read what has changed.
-                counted = max(seen.head.here, len(seen.here) + 1), counted[1]
-            try:
-                self._write(seen, ledger, until, counted)
-            except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
-                raise StoreUnavailable(str(exc)) from exc
         raise too_busy(self._client.address, group)
+
+    def _later(self, group: str, after: Revision, until: float) -> Delta | Seen:
+        """What has changed, or the whole group. All who watch it hear of a death at the same moment. The
+        larger their crowd may be, the longer each waits first: so few settle it, and the others read of that.
+        """
+        for _ in races(until):
+            found = self._deltas.after(group, after, until)
+            if isinstance(found, Died):
+                most = min(SPREAD, SPREAD * found.here / CROWD, until - time.monotonic())
+                native.threading().Event().wait(random.uniform(0, max(0.0, most)))
+                found = self._deltas.after(group, after, until)
+            if isinstance(found, Delta):
+                return found
+            seen, written = self._settle(group, until)
+            if seen is not None:
+                return seen
+            if written and isinstance(found := self._deltas.after(group, after, until), Delta):
+                return found
+        raise too_busy(self._client.address, group)
+
+    def _settle(self, group: str, until: float) -> tuple[Seen | None, bool]:
+        """The whole group, if nobody in it is up who is gone. If somebody is, that is put right; and whether
+        it was."""
+        seen = Seen(self._reading, self._keys, group)
+        try:
+            self._load(seen, {WHOLE}, until)
+            gone = seen.gone()
+            self._load(seen, seen.in_question(gone), until)
+            early = gone & seen.held
+            self._load(seen, [Need("session", session) for session in sorted(early)], until)
+        except Moved:
+            return None, False
+        ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
+        rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
+        claims = [claim for claim in seen.claims.values() if claim.session in gone - early]
+        counted = _counted(seen, ledger, gone)
+        if not rows and not claims:
+            self._count(seen, ledger, counted, until)
+            return seen, False
+        some = list(_as_many([*rows, *claims], early))
+        for one in some:
+            if isinstance(one, Claim):
+                ledger.vacate(one, "its session is gone")
+            else:
+                ledger.expire(one, early=one.session in early)
+                ledger.notices |= {one.session} & early
+        counted = _counted(seen, ledger, gone)
+        if len(some) < len(rows) + len(claims):
+            # Not all of them. The head goes on to say that some are missing: else, if nobody settled
+            # the rest, it would stay up in the eyes of all who read what has changed.
+            counted = max(seen.head.here, len(seen.here) + 1), counted[1]
+        try:
+            return None, self._write(seen, ledger, until, counted)
+        except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
+            raise StoreUnavailable(str(exc)) from exc
 
     def _count(self, seen: Seen, ledger: Ledger, counted: tuple[int, int], until: float) -> None:
         """Who is gone had no live rows. The head is told, so that others need not look again; whether it can
