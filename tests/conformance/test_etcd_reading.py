@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import time
 from collections import Counter
 from typing import Any
 
@@ -12,15 +14,18 @@ from hypothesis import strategies as st
 
 from headcount.errors import StoreUnavailable
 from headcount.model import Delta, Snapshot, State, Wish
+from headcount.stores import make
 from headcount.stores.base import Store
-from headcount.stores.etcd import register
+from headcount.stores.etcd import client, register
 from headcount.stores.etcd.client import READ, Method
 from headcount.stores.etcd.deltas import COMMITS
 from headcount.stores.etcd.ops import MOST
 from headcount.testing.conformance.reading import DEEDS, Deed, in_order, replayed
 from headcount.testing.conformance.town import Town, at_once, clients, committed, withdrawing
 from tests.conformance.harnesses import EtcdSessions
+from tests.servers.base import HOST
 from tests.servers.etcd import Etcd
+from tests.servers.pipe import Pipe
 
 
 @pytest.fixture
@@ -243,6 +248,35 @@ def test_those_with_long_names_may_die_together(harness) -> None:
     town.store.close_session(ann.session)
 
     assert {row.state for row in harness.store().read(town.group).rows} == {State.DOWN}
+
+
+def test_a_group_that_takes_long_to_come_is_read(harness, monkeypatch) -> None:
+    """Longer than a server has at first to answer, but not longer than the call has."""
+    monkeypatch.setattr(client, "TRY", 0.1)
+    town = Town(harness)
+    ann = town.person("ann", process="one")
+    for n in range(20):
+        committed(ann.propose(ann.entering(f"{n}", member_id=f"{n}", capabilities=b"x" * 65_536)))
+    wire = SlowPipe(harness.server.port)
+    store = make(f"etcd://{HOST}:{wire.port}/{harness.prefix}")
+    store.open()
+    before = time.monotonic()
+    found = store.read(town.group)
+    store.close()
+    wire.close()
+
+    assert isinstance(found, Snapshot)
+    assert in_order(found) == in_order(town.snapshot())
+    assert time.monotonic() - before > 4 * 0.1
+
+
+class SlowPipe(Pipe):
+    """What the server says comes at 3 MB a second."""
+
+    def _passes(self, client: socket.socket, *, back: bool) -> bool:
+        if back:
+            time.sleep(0.02)
+        return True
 
 
 def test_who_is_far_behind_reads_all(harness) -> None:
