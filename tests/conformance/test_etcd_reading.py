@@ -16,7 +16,7 @@ from headcount.errors import StoreUnavailable
 from headcount.model import Delta, Snapshot, State, Wish
 from headcount.stores import make
 from headcount.stores.base import Store
-from headcount.stores.etcd import client, register
+from headcount.stores.etcd import access, client, register, settling
 from headcount.stores.etcd.client import READ, Method
 from headcount.stores.etcd.deltas import COMMITS
 from headcount.stores.etcd.ops import MOST
@@ -167,13 +167,13 @@ def test_a_crowd_that_hears_of_a_death_settles_it_a_few_times(harness, monkeypat
         person.enter()
     seen = town.snapshot()
     stores = clients(harness, 12)
-    settle, tries = register.Register._settle, []
+    settle, tries = settling.Settling.settle, []
 
-    def counted(self: register.Register, *how: Any) -> Any:
+    def counted(self: settling.Settling, *how: Any) -> Any:
         tries.append(1)
         return settle(self, *how)
 
-    monkeypatch.setattr(register.Register, "_settle", counted)
+    monkeypatch.setattr(settling.Settling, "settle", counted)
     town.store.close_session(people[0].session)
     found = at_once(12, lambda n: stores[n].read(town.group, seen.revision))
 
@@ -205,6 +205,20 @@ def test_a_death_is_settled_once(harness) -> None:
     assert [entry.what for entry in town.store.history(town.group)].count("down") == 2
 
 
+def test_the_dead_may_have_published_much(harness) -> None:
+    """More than one transaction takes: they go down in several, and are down for everybody."""
+    town = Town(harness)
+    people = [town.person(f"p{n}", process="one") for n in range(30)]
+    for person in people:
+        committed(person.propose(person.entering(capabilities=b"x" * 60_000)))
+    seen = town.snapshot()
+    harness.end_session(town.store, people[0].session)  # and with it, all that share its lease
+
+    assert {row.state for row in town.snapshot().rows} == {State.DOWN}
+    assert len(town.claims()) == 30
+    assert later(town.store, seen) == in_order(town.snapshot())
+
+
 def test_deaths_that_are_settled_in_part_are_not_missed(harness, monkeypatch) -> None:
     """There are more than go into one commit, and who settles them gives up between two: whoever reads what
     has changed sees all of them down."""
@@ -215,18 +229,18 @@ def test_deaths_that_are_settled_in_part_are_not_missed(harness, monkeypatch) ->
     seen = town.snapshot()
     for person in people:
         town.store.close_session(person.session)
-    monkeypatch.setattr(register, "SETTLED", 4)
-    other, write = harness.store(), register.Register._write
+    monkeypatch.setattr(settling, "SETTLED", 4)
+    other, write = harness.store(), access.Access.write
     written: list[int] = []
 
-    def once(self: register.Register, *args: Any, **how: Any) -> bool:
+    def once(self: access.Access, *args: Any, **how: Any) -> bool:
         if written:
             raise StoreUnavailable("it goes no further")
         written.append(1)
         return write(self, *args, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(register.Register, "_write", once)
+        patch.setattr(access.Access, "write", once)
         with pytest.raises(StoreUnavailable):
             other.read(town.group)
 

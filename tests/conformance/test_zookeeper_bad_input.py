@@ -449,3 +449,25 @@ def test_a_call_that_was_given_up_is_not_carried_out_later(
             continue
 
     assert "second" not in found
+
+
+def test_no_password_is_shown(zookeeper_server: ZooKeeper, prefix: str, client) -> None:
+    """Neither by the store, nor by what it holds, whichever way it shows who it is."""
+    for auth in ("digest", "sasl"):
+        store = client(zookeeper_server.url(prefix, user=USER, auth=auth))
+        assert PASSWORD not in repr(store) + repr(store._where) + repr(vars(store))
+
+
+def test_a_node_that_is_nobodys_group_is_left_out(zookeeper_server: ZooKeeper, prefix: str, client) -> None:
+    """Its name is none that we would give."""
+    store = opened(client(zookeeper_server.url(prefix)))
+    store.create_group("web")
+    with zookeeper_server.client() as admin:
+        for name in ("%FF", "%ED%A0%80", "%zz", "a%2f"):
+            admin.create(f"/{prefix}/.headcount/groups/{name}")
+
+    assert store.groups() == ["web"]
+    assert [entry.group for entry in store.history()] == []
+    assert store.new_epoch() > 0
+    enter(store, "ann")
+    assert [row.key for row in store.read("web").rows] == ["ann"]

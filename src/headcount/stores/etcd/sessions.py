@@ -46,10 +46,11 @@ from headcount.model import Beat, Granted, Session, SessionId
 from headcount.model import when as time_of_day
 from headcount.stores.etcd import rpc_pb2 as rpc
 from headcount.stores.etcd.client import RANGE, READ, REVOKE, TIME_TO_LIVE, TXN, Client
+from headcount.stores.etcd.ending import Ending
 from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
 from headcount.stores.etcd.leases import Leases
-from headcount.stores.etcd.ops import MOST, Op, delete, get, is_at, put, read, txn, unchanged_since, when
+from headcount.stores.etcd.ops import MOST, Op, get, is_at, put, read, txn, when
 from headcount.stores.etcd.records import Life, decode, encode
 from headcount.stores.etcd.terms import keep, term_of
 from headcount.stores.etcd.witnesses import Witnesses
@@ -69,6 +70,7 @@ class Sessions:
         self._keys = keys
         self.witnesses = Witnesses(client, keys)
         self._leases = Leases(client, keys, self.witnesses)
+        self._ending = Ending(client, keys)
         self._lease_of: dict[SessionId, int] = {}
         """Of each session that was opened or beaten here. It may have moved since: each beat looks."""
         self._beaten: dict[SessionId, float] = {}
@@ -255,39 +257,11 @@ class Sessions:
                     self._client.ask(REVOKE, rpc.LeaseRevokeRequest(ID=over), until)
 
     def _end(self, session: SessionId, until: float) -> int:
-        """Remove all that lives with the session, at once: else a row of it could stay up."""
-        keys, held = self._keys, self.witnesses.groups(session)
-        life, rooms = keys.life(session), keys.rooms(session)
-        while True:
-            request = read([get(life, keys_only=True), get(rooms, keys_only=True)])
-            answer = self._client.ask(READ, request, until)
-            there, entered = (response.response_range.kvs for response in answer.responses)
-            groups = {keys.parts(kv.key)[-1] for kv in entered}
-            compare = [unchanged_since(rooms, answer.header.revision)]
-            if not there and not groups:
-                self._give_up(session, held, until)
-                break
-            ops = [delete(life), delete(rooms)]
-            ops += [delete(of(group, session)) for group in groups | held for of in (keys.here, keys.held)]
-            if len(ops) > MOST:  # a hundred groups: the session is fenced first, so that no more come
-                some = sorted(groups)[: MOST // 3]
-                every = (keys.here, keys.held, lambda group, session: keys.room(session, group))
-                self._client.ask(TXN, txn([], ops[:1]), until)
-                self._client.ask(TXN, txn([], [delete(of(g, session)) for g in some for of in every]), until)
-            elif self._client.ask(TXN, txn(compare, ops), until).succeeded:
-                break
+        """The lease by which it lived."""
+        self._ending.end(session, self.witnesses.groups(session), until)
         self.witnesses.ended(session)
         self._beaten.pop(session, None)
         return self._lease_of.pop(session, 0)
-
-    def _give_up(self, session: SessionId, groups: Collection[str], until: float) -> None:
-        """What a session that is over may have held. As a rule it has run out, and nothing is there."""
-        spans = [self._keys.held(group, session) for group in sorted(groups)]
-        for n in range(0, len(spans), MOST):
-            some = spans[n : n + MOST]
-            answer = self._client.ask(READ, read([get(span, keys_only=True) for span in some]), until)
-            if any(response.response_range.kvs for response in answer.responses):
-                self._client.ask(TXN, txn([], [delete(span) for span in some]), until)
 
     # ── for people ──
 

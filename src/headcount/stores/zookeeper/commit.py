@@ -1,19 +1,23 @@
 """A commit: load what the writes name, apply the law, and write all of it in one `multi` on top of the head.
 
 The head's version is checked by writing it. Whoever was quicker has moved it on: then everything is read
-again, as often as there is time. The sessions that the outcome rests on are checked to be there in the same
-`multi`; nobody's row is ever live in a session that was gone when it was written.
+again, as often as there is time. A group that was deleted and made again has another head, whose versions
+begin anew: so the node that is born and goes with this one is checked to be there, too. The sessions that the
+outcome rests on are checked to be there in the same `multi`; nobody's row is ever live in a session that was
+gone when it was written.
 
 What is read first may be older than what others were told of already. A commit that goes through has shown
 that it was not; only a refusal, or a commit that changes nothing, has not, and so it is thought over again
-after a `sync`.
+after a `sync`. That is answered by one server, which may have been left behind without knowing it; so what is
+not written is checked to be so: by a `multi` that finds the head at the version that was read.
 
 Rows of sessions that are gone are taken down here, before the law looks at them, in the same commit: who
-finds them first does it, so that revisions grow in one order, and everybody sees the same. Whether a session
-that is gone was ended early (see `witness`) is only read, and not checked in the `multi`, because what was
-read stays good. *Not held*: none is held for a new place once its session is gone, for the commit that gives
-the place would have to find the session. *Held*: if it is so no longer when this is written, there is a claim
-for nothing, and whoever reads next takes it away.
+finds them first does it, so that revisions grow in one order, and everybody sees the same. If that is more
+than one request may have, they are taken down first, in several. Whether a session that is gone was ended
+early (see `witness`) is only read, and not checked in the `multi`, because what was read stays good. *Not
+held*: none is held for a new place once its session is gone, for the commit that gives the place would have
+to find the session. *Held*: if it is so no longer when this is written, there is a claim for nothing, and
+whoever reads next takes it away.
 """
 
 from __future__ import annotations
@@ -27,11 +31,17 @@ from kazoo.exceptions import NodeExistsError, NoNodeError
 from kazoo.protocol.serialization import CheckVersion, Create, Delete, SetData
 from msgspec.structs import replace
 
-from headcount.errors import CapabilitiesTooLarge, HeadcountError, OutcomeUnknown, StoreUnavailable
+from headcount.errors import (
+    CapabilitiesTooLarge,
+    GroupNotFound,
+    HeadcountError,
+    OutcomeUnknown,
+    StoreUnavailable,
+)
 from headcount.model import Committed, Outcome, Row, Seconds, SessionId, Wish
 from headcount.register import Ledger, apply_all
 from headcount.stores.zookeeper.handler import Handler
-from headcount.stores.zookeeper.link import Link
+from headcount.stores.zookeeper.link import Failed, Link
 from headcount.stores.zookeeper.loading import Corrupt, Loaded
 from headcount.stores.zookeeper.names import Paths, name_of
 from headcount.stores.zookeeper.records import LOG, Head, Kept, Line, encode, node, node_of, row_node, told_on
@@ -46,7 +56,11 @@ LARGEST = 1_000_000
 
 
 class TooMuch(Exception):
-    """More than fits in one request."""
+    """More than fits in one request. `ended`: the nodes of rows and claims that were to be taken down."""
+
+    def __init__(self, size: int, ended: Collection[str]) -> None:
+        super().__init__(f"{size:,}")
+        self.ended = ended
 
 
 def unknown_if(written: bool, error: HeadcountError) -> HeadcountError:
@@ -81,6 +95,11 @@ class Commit:
         try:
             return self._carry_out(wishes, tuple(settle))
         except TooMuch as exc:
+            if exc.ended and (wishes or len(exc.ended) > 1):  # they are over in any case
+                ended = sorted(exc.ended)
+                self.carry_out([], ended[: len(ended) // 2])
+                self.carry_out([], ended[len(ended) // 2 :])
+                return self.carry_out(wishes)
             if len(wishes) > 1:
                 half = len(wishes) // 2
                 first = self.carry_out(wishes[:half], settle)
@@ -94,20 +113,27 @@ class Commit:
             ) from exc
 
     def _carry_out(self, wishes: Sequence[Wish], settle: Collection[str]) -> list[Outcome]:
-        sync, lost = False, 0
+        sync, lost = not wishes, 0
         while True:
             loaded = Loaded(self._link, self._paths, self._group, self._corrupt, self._until)
-            loaded.load(wishes, settle, sync=sync)
+            try:
+                loaded.load(wishes, settle, sync=sync)
+            except GroupNotFound:
+                if sync:
+                    raise
+                sync = True  # it may have been made a moment ago
+                continue
             ledger, outcomes = self._think(loaded, wishes)
             changes = ledger.revision > loaded.head.revision
             if not sync and not (changes and all(isinstance(one, Committed) for one in outcomes)):
                 sync = True
                 continue
-            if not changes:
+            if not changes and not wishes:
                 return outcomes
-            failed = self._write(loaded, ledger)
+            failed = self._write(loaded, ledger) if changes else self._confirm(loaded)
             if failed is None:
                 return outcomes
+            sync |= isinstance(failed, NoNodeError)
             lost += 1
             pause = random.uniform(0, min(LONGEST_PAUSE, 0.002 * 2**lost))
             if time.monotonic() + pause >= self._until:
@@ -145,6 +171,7 @@ class Commit:
         )
         operations = [
             SetData(self._at, encode(head), loaded.version),
+            *self._same(loaded),
             *self._sessions(loaded, ledger),
             *self._records(loaded, ledger, listing.listed),
             *self._indices(loaded, ledger),
@@ -154,13 +181,27 @@ class Commit:
         operations = [one for one in operations if one is not None]
         size = sum(len(one.path) + len(getattr(one, "data", b"") or b"") + 60 for one in operations)
         if size > LARGEST:
-            raise TooMuch(f"{size:,}")
+            raise TooMuch(size, _ended(loaded))
         self._hold({row.session for row in _placed(ledger) if self._mine(row.session)})
         self._list(listing.made)  # before: whoever ends a session must know of all that may be there
-        failed = self._link.multi(operations, self._until)
+        return self._missed(operations, self._link.multi(operations, self._until))
+
+    def _missed(self, operations: Sequence[Any], failed: Failed | None) -> Exception | None:
         if failed is not None and isinstance(failed.error, NodeExistsError | NoNodeError):
             self._avoided.add(operations[failed.place].path)  # somebody else's, or removed by hand
         return failed.error if failed is not None else None
+
+    def _same(self, loaded: Loaded) -> list[Any]:
+        """That it is the head of the same group: of one that was deleted, and made again, the versions begin
+        anew."""
+        path = self._paths.born(self._group, loaded.head.born)
+        return [CheckVersion(path, -1)] if loaded.head.born and path not in self._avoided else []
+
+    def _confirm(self, loaded: Loaded) -> Exception | None:
+        """That the head is as it was read, though nothing is written."""
+        unmoved = [CheckVersion(self._at, loaded.version), *self._same(loaded)]
+        failed = self._link.multi(unmoved, self._until, writes=False)
+        return self._missed(unmoved, failed)
 
     def _head(self, head: Head, ledger: Ledger, more: int) -> Head:
         log = [*head.log]
@@ -282,6 +323,16 @@ class Listing:
             if found is not None and found[0] == session.encode():
                 gone.append(Delete(path, -1))
         return [*gone, *(Create(path, session.encode(), acl, EPHEMERAL) for session, path in self.made)]
+
+
+def _ended(loaded: Loaded) -> list[str]:
+    """The nodes of what is taken down because its session is gone."""
+    rows = [kept.row for kept in loaded.rows.values() if kept.row.live and kept.row.session]
+    claims = [claim for claim in loaded.claims.values() if not loaded.held(claim.session)]
+    return [
+        *(row_node(row.key) for row in rows if not loaded.alive(row.session)),
+        *(node_of(claim) for claim in claims if not loaded.alive(claim.session)),
+    ]
 
 
 def _records(ledger: Ledger) -> list[Any]:

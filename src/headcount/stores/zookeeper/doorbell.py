@@ -1,9 +1,11 @@
 """The doorbell: one watch on everything below the prefix, on the connection that reads.
 
 After some seconds of silence it asks the server for a `sync`, before it waits on. What the watch had to tell
-until then has come before the answer to that, so that silence means that nothing has changed; and a server
-that is cut off from the others has no answer. After each connection the watch is gone: it is set anew, and
-everything counts as rung.
+until then has come before the answer to that, so that silence means that nothing has changed. A server that
+is cut off from the others has no answer; or, if it is the one that leads and has not noticed yet, an answer
+that is older than what beats have shown, and then it is left (see `words`). Where nobody beats, silence means
+so only of what that server knows. After each connection the watch is gone: it is set anew, and everything
+counts as rung.
 """
 
 from __future__ import annotations

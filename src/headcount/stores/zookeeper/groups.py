@@ -97,8 +97,13 @@ class Groups:
         mine: list[Any] = [Create(live, OURS, acl, 0)]
         while True:
             floor, version = self._floor()
-            made = Head(revision=floor + 1, since=floor + 1)
-            operations = [CheckVersion(self._paths.floor, version), Create(head, encode(made), acl, 0), *mine]
+            made = Head(revision=floor + 1, since=floor + 1, born=floor + 1)
+            operations = [
+                CheckVersion(self._paths.floor, version),
+                Create(head, encode(made), acl, 0),
+                Create(self._paths.born(group, made.born), b"", acl, 0),
+                *mine,
+            ]
             failed = self._link.multi(operations, self._until)
             if failed is None:
                 return True
@@ -139,7 +144,10 @@ class Groups:
             head, version = head_in(found, group, self._link.where.address)
             above = max(revision, head.revision)
             begun = replace(head, revision=above, since=above, log=())
-            if self._link.multi([SetData(path, encode(begun), version)], self._until) is None:
+            there = Exists(self._paths.born(group, head.born), None)
+            (born,) = self._link.ask(there, until=self._until)
+            same = [CheckVersion(there.path, -1)] if born is not None else []
+            if self._link.multi([SetData(path, encode(begun), version), *same], self._until) is None:
                 return
 
     def delete(self, group: str, reading: Callable[[], Reading]) -> bool:
@@ -156,22 +164,31 @@ class Groups:
             (names,) = self._link.ask(GetChildren(head, None), until=self._until)
             if isinstance(names, Exception):
                 continue
-            unmoved = CheckVersion(head, read.version)
-            children: list[Any] = [Delete(f"{head}/{name}", -1) for name in names]
+            born = self._paths.born(group, read.born)
+            begun = [path for name in names if (path := f"{head}/{name}").startswith(f"{head}/b:")]
+            if begun and born not in begun:
+                continue  # it was deleted and made again meanwhile
+            unmoved = [CheckVersion(head, read.version), *(CheckVersion(path, -1) for path in begun)]
+            children: list[Any] = [Delete(f"{head}/{name}", -1) for name in names if name[:2] != "b:"]
             last = [
+                *(Delete(path, -1) for path in begun),
                 Delete(head, read.version),
                 *([] if keep_list else [Delete(live, -1)]),
                 SetData(self._paths.floor, b"%d" % max(floor, whole.revision), floor_version),
             ]
             most = LARGEST // (len(head) + 700)
             while len(children) > most:
-                if self._link.multi([unmoved, *children[:most]], self._until) is not None:
+                if self._link.multi([*unmoved, *children[:most]], self._until) is not None:
                     break
                 children = children[most:]
-            failed = self._link.multi([unmoved, *children, *last], self._until)
+            operations = [*unmoved, *children, *last]
+            failed = self._link.multi(operations, self._until)
             if failed is None:
                 return True
-            if isinstance(failed.error, NotEmptyError | NoNodeError) and failed.place == len(children) + 2:
+            if (
+                isinstance(failed.error, NotEmptyError | NoNodeError)
+                and operations[failed.place].path == live
+            ):
                 keep_list = True  # somebody else's nodes are in it, or it was removed by hand
             elif time.monotonic() >= self._until:
                 raise StoreUnavailable(f"{self._link.where.address}: group {group!r} changes all the time")

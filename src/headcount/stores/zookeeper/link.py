@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from kazoo.client import KazooClient
 from kazoo.exceptions import RolledBackError, RuntimeInconsistency, ZookeeperError
 from kazoo.protocol.connection import _CONNECTION_DROP
-from kazoo.protocol.serialization import CloseInstance, Transaction
+from kazoo.protocol.serialization import CloseInstance, Sync, Transaction
 from kazoo.protocol.states import KazooState, KeeperState
 from kazoo.retry import KazooRetry
 from kazoo.security import ACL
@@ -26,7 +26,7 @@ from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Seconds
 from headcount.stores.zookeeper.errors import ANSWERS, cannot_connect, denied, translate
 from headcount.stores.zookeeper.handler import Handler
-from headcount.stores.zookeeper.words import Connection, ReadMany
+from headcount.stores.zookeeper.words import Connection, ReadMany, Seen
 
 SLICE = 0.02
 """Seconds between looks whether there is a connection."""
@@ -49,9 +49,10 @@ class Where:
     address: str
     timeout: Seconds
     acl: tuple[ACL, ...]
-    auth: tuple[tuple[str, str], ...] = ()
+    auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     sasl: dict[str, str] | None = field(default=None, repr=False)
     tls: Callable[[], Any] | None = None
+    seen: Seen = field(default_factory=Seen, repr=False, compare=False)
 
 
 class Failed(NamedTuple):
@@ -100,6 +101,7 @@ class Link:
             sasl_options={**where.sasl} if where.sasl else None,
         )
         self._connection.pings = pings
+        self._connection.seen = where.seen
         self._connection.told = told
         self._client._connection = self._connection
         self._client.add_listener(self._changed)
@@ -161,6 +163,13 @@ class Link:
             with contextlib.suppress(OSError, AttributeError):
                 self._connection._write_sock.send(b"\0")
 
+    def leave(self, until: Seconds) -> None:
+        """Give up this connection, and wait until it is gone: what is asked next goes over another one."""
+        generation = self.generation
+        self.drop()
+        while self.connected and self.generation == generation and time.monotonic() < until:
+            Handler.sleep_func(SLICE / 10)
+
     def close(self, *, goodbye: bool = True) -> None:
         """End it; without a goodbye, the session lives on for its time."""
         client, connection = self._client, self._connection
@@ -171,10 +180,11 @@ class Link:
                 connection._write_sock.send(b"\0")
             connection.connection_stopped.wait(LEAVING)
         client._stopped.set()
-        if not connection.connection_stopped.is_set():
+        until = time.monotonic() + LEAVING
+        while not connection.connection_stopped.is_set() and time.monotonic() < until:
             with contextlib.suppress(OSError, AttributeError):
-                connection._socket.shutdown(2)
-            connection.connection_stopped.wait(LEAVING)
+                connection._socket.shutdown(2)  # perhaps one that it has only just made
+            connection.connection_stopped.wait(SLICE)
         if connection.connection_stopped.is_set() and not connection.connection_closed.is_set():
             connection.close()
         client.handler.stop()
@@ -183,9 +193,20 @@ class Link:
 
     def ask(self, *requests: Any, until: Seconds, writes: bool = False) -> list[Any]:
         """The answers to these, in order; what the server says of a node that is not there, or not as it was
-        expected to be, is an answer too. All go out before the first is waited for."""
-        if not requests:
-            return []
+        expected to be, is an answer too. All go out before the first is waited for.
+
+        Where the first is a `sync`, nothing that is read is older than what any connection of this store had
+        been shown when it was asked. A server that does not know of that is left."""
+        while requests:
+            shown = self.where.seen.zxid
+            results = self._asked(requests, until, writes)
+            answers = [self._answer(result, writes) for result in results]
+            if not isinstance(requests[0], Sync) or results[0].zxid >= shown:
+                return answers
+            self.leave(until)
+        return []
+
+    def _asked(self, requests: Sequence[Any], until: Seconds, writes: bool) -> list[Any]:
         if time.monotonic() >= until:
             raise StoreUnavailable(f"{self.where.address} took too long")
         self._await(until)
@@ -201,7 +222,7 @@ class Link:
             self.drop()
             kind = OutcomeUnknown if writes else StoreUnavailable
             raise kind(f"{self.where.address} did not answer in time")
-        return [self._answer(result, writes) for result in results]
+        return results
 
     def get(
         self, paths: Sequence[str], *, until: Seconds, before: Sequence[Any] = (), after: Sequence[Any] = ()
@@ -227,9 +248,10 @@ class Link:
     def _ours(self, exc: BaseException, writes: bool) -> HeadcountError:
         return translate(exc, self.where.address, writes=writes)
 
-    def multi(self, operations: Sequence[Any], until: Seconds) -> Failed | None:
-        """All of these or none: None if all were done, else the first that could not be."""
-        (answers,) = self.ask(Transaction(list(operations)), until=until, writes=True)
+    def multi(self, operations: Sequence[Any], until: Seconds, *, writes: bool = True) -> Failed | None:
+        """All of these or none: None if all were done, else the first that could not be. `writes`: they are
+        not only checks."""
+        (answers,) = self.ask(Transaction(list(operations)), until=until, writes=writes)
         for place, answer in enumerate(answers):
             if isinstance(answer, RolledBackError | RuntimeInconsistency):
                 continue

@@ -7,6 +7,7 @@
     /prefix/.headcount/held/<session>          ephemeral, in another session of ZooKeeper: it has held a place
     /prefix/.headcount/hidden/<group>/<key>    ephemeral: who is live in a group that nobody lists
     /prefix/.headcount/groups/<group>          the head of a group: its revision, and what has changed last
+    /prefix/.headcount/groups/<group>/b:<revision> with which it began: which of all groups of this name it is
     /prefix/.headcount/groups/<group>/r:<key>      a row of it, which stays when its member is down or left
     /prefix/.headcount/groups/<group>/k:<member>   under which other keys a member has rows
     /prefix/.headcount/groups/<group>/m:<member>   a mark
@@ -22,7 +23,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-from headcount.model import SessionId, hidden
+from headcount.model import Revision, SessionId, hidden
 
 _FORBIDDEN = re.compile("^\\.|[/%\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff\U00010000-\U0010ffff]")
 """ZooKeeper looks at UTF-16, so that whatever needs two of its units is forbidden as well."""
@@ -35,7 +36,8 @@ def name_of(id_: str) -> str:
 
 
 def id_of(name: str) -> str:
-    return unquote(name, errors="surrogateescape")
+    """A name that is nobody's id, as others may have, is some other id, which has another name."""
+    return unquote(name)
 
 
 class Paths:
@@ -63,6 +65,9 @@ class Paths:
 
     def head(self, group: str) -> str:
         return f"{self.groups}/{name_of(group)}"
+
+    def born(self, group: str, revision: Revision) -> str:
+        return f"{self.head(group)}/b:{revision}"
 
     def live(self, group: str) -> str:
         return f"{self.hidden if hidden(group) else self.root}/{name_of(group)}"

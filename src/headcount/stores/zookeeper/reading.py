@@ -2,7 +2,10 @@
 
 The head is read, then the records, then the head again. If it has moved on meanwhile, what it says to have
 changed is read once more, until nothing has. Every reading begins with a `sync`, so that whoever has been
-told of a commit is shown it, whichever server it asks.
+told of a commit is shown it, whichever server it asks. A leading server that is cut off, and does not know
+it, answers that by itself: but whoever was told by any connection of this store finds out, and asks another
+server (see `words`). So a reading that was asked after a beat has all that the beat's notice is about. Who
+has no other connection is shown what such a server knows, until that server notices.
 
 Whose session is gone is not up, but its row says so only once somebody has written it. Whoever reads, and
 finds a live row without its ephemeral node, looks for its session; if that is gone, it has the row taken down
@@ -14,7 +17,7 @@ saw go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from kazoo.protocol.serialization import Exists, GetChildren, GetData, Sync
@@ -53,6 +56,11 @@ class Reading:
         self._read: dict[str, tuple[bytes, Kept | Mark | Claim | None]] = {}
 
     # ── what is asked ──
+
+    @property
+    def born(self) -> Revision:
+        """The revision with which the group that was read began."""
+        return self._head.born
 
     def whole(self) -> Snapshot:
         while True:
@@ -173,8 +181,7 @@ class Reading:
                 if not vouched:
                     doubted[name] = found.row.session
         sessions = sorted(set(doubted.values()))
-        answers = self._ask(*(Exists(self._paths.session(one), None) for one in sessions))
-        dead = {one for one, stat in zip(sessions, answers, strict=True) if stat is None}
+        dead = set(sessions) - self._there(sessions, self._paths.session)
         held = self._held({doubted[name] for name in claimed} & dead)
         return {
             name
@@ -185,10 +192,14 @@ class Reading:
     def _held(self, dead: Collection[SessionId]) -> set[SessionId]:
         """Of those whose sessions are gone, and who have claims: whose trust may not be over. It is awaited
         before it is asked for, so that none goes between the two."""
-        sessions = sorted(dead)
-        self._await(self._group, sessions)
-        answers = self._ask(*(Exists(self._paths.held(one), None) for one in sessions))
-        return {one for one, stat in zip(sessions, answers, strict=True) if stat is not None}
+        self._await(self._group, sorted(dead))
+        return self._there(sorted(dead), self._paths.held)
+
+    def _there(self, sessions: Sequence[SessionId], path: Callable[[SessionId], str]) -> set[SessionId]:
+        """Those of the sessions that have a node there. They are read and not looked for: so many go in one
+        request."""
+        _, answers, _ = self._link.get([path(one) for one in sessions], until=self._until)
+        return {one for one, found in zip(sessions, answers, strict=True) if not isinstance(found, Exception)}
 
     def _keys(self, name: str) -> list[str]:
         data = self._data.get(name)

@@ -57,7 +57,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     """`log`: the last changes, as revision and name, all that came after `since`. `listed`: how many
     ephemeral nodes the group should have. `holding`: the nodes of rows and claims that hold shards. `claims`:
     the members that claims belong to, by the names of the nodes. `parts`: how many lines each node of history
-    has, the first of which has the number `first`."""
+    has, the first of which has the number `first`. `born`: the revision with which the group began."""
 
     revision: Revision
     since: Revision
@@ -68,6 +68,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     tail: tuple[Line, ...] = ()
     first: int = 0
     parts: tuple[int, ...] = ()
+    born: Revision = 0
 
     def changed(self, after: Revision) -> set[str] | None:
         """The names of what was changed after this revision; None if that is not known any more."""

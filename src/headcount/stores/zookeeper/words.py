@@ -8,6 +8,12 @@ path of the node that was created, changed or deleted. It is gone with its conne
 A connection to ZooKeeper keeps its session alive by pings, which kazoo sends from its own thread: they say
 that a process has a thread, and go on when its heart has stopped. So the connection that bears sessions
 of ours sends none: what keeps it alive are the beats.
+
+Each answer bears the number (zxid) of the last change that its server knew of. A `sync` does not go through
+a majority: a leading server that is cut off from the others, and has not noticed, answers it by itself. So
+what all connections of a store have been shown, whichever of them, is kept (`Seen`): an answer that is older
+comes from a server that has been left behind; and such a server takes no connection of ours, for it is told
+what we have seen when we come.
 """
 
 from __future__ import annotations
@@ -28,7 +34,22 @@ from kazoo.protocol.serialization import (
 )
 from kazoo.protocol.states import ZnodeStat
 
+from headcount import native
+
 RECURSIVE = 1
+
+
+class Seen:
+    """The newest change that any connection of a store has been shown."""
+
+    def __init__(self) -> None:
+        self.zxid = 0
+        self._lock = native.threading().Lock()
+
+    def show(self, zxid: int) -> None:
+        if zxid > self.zxid:
+            with self._lock:
+                self.zxid = max(self.zxid, zxid)
 
 
 class AddWatch:
@@ -79,16 +100,19 @@ class ReadMany:
 
 
 class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
-    """kazoo's, with these two differences. `granted`: the session's timeout as the server has it."""
+    """kazoo's, with these differences. `granted`: the session's timeout as the server has it. `seen`: what
+    the store has been shown. An answer that is waited for gets the `zxid` that came with it."""
 
     granted = 0.0
     pings = True
+    seen: Seen
     told: Callable[[str, int], object] | None = None
     """Told of each event of a watch: the path, and what happened (1 created, 2 deleted, 3 changed)."""
     why: BaseException | None = None
     """What the last attempt to connect failed for."""
 
     def _connect(self, *where: Any) -> tuple[float, float]:
+        self.client.last_zxid = max(self.client.last_zxid, self.seen.zxid)
         try:
             read_timeout, connect_timeout = super()._connect(*where)
         except BaseException as exc:
@@ -101,6 +125,13 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
     def _send_ping(self, connect_timeout: float) -> None:
         if self.pings:
             super()._send_ping(connect_timeout)
+
+    def _read_response(self, header: Any, buffer: bytes, offset: int) -> Any:
+        result = self.client._pending[0][1]
+        if result is not None:
+            result.zxid = header.zxid
+        self.seen.show(header.zxid)
+        return super()._read_response(header, buffer, offset)
 
     def _read_watch_event(self, buffer: bytes, offset: int) -> None:
         event, _ = Watch.deserialize(buffer, offset)
