@@ -308,6 +308,20 @@ def test_who_is_far_behind_reads_all(harness) -> None:
         assert later(town.store, seen) == in_order(town.snapshot())
 
 
+def test_a_group_that_is_deleted_leaves_nothing(harness) -> None:
+    """Names that come and go fill no disk: what is left of all of them is one number."""
+    store = harness.store()
+    for n in range(3):
+        town = Town(harness, f"job {n}", store=store)
+        ann = town.person("ann", ttl=60)
+        ann.leave(ann.enter())
+        store.delete_group(town.group)
+        store.close_session(ann.session)
+
+    root = f"/{harness.prefix}/default/"
+    assert {key.removeprefix(root) for key in harness.server.keys(root)} == {"about", "floor"}
+
+
 def test_what_is_compacted_is_no_gap(harness, etcd_server) -> None:
     """The history is in keys of its own: etcd may forget what they were."""
     town = Town(harness)
