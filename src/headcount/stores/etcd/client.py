@@ -20,7 +20,7 @@ from headcount import native
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Seconds
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.errors import Elsewhere, LeaseExists, NotLoggedIn, translate
+from headcount.stores.etcd.errors import Elsewhere, LeaseExists, NotLoggedIn, NotReached, translate
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it talks of each fork on stderr
 grpc = native.library("grpc")
@@ -121,7 +121,7 @@ class Client:
                 exc.doubled = sent
                 raise
             except Elsewhere as exc:
-                sent, failed = True, exc
+                sent, failed = sent or not isinstance(exc, NotReached), exc
                 self.leave(host)
         if sent and method.writes:
             raise OutcomeUnknown(f"{failed}; what was asked may have been done")
