@@ -70,7 +70,6 @@ def a_session_that_is_opened_over_itself(plant: Planter) -> None:
 def a_floor_that_is_not_raised_on_etcd(plant: Planter) -> None:
     """The revision restarts with a group."""
     plant.edit(groups.Groups.delete, "max(_number(floor), seen.head.revision)", "_number(floor)")
-    plant.edit(groups.Groups.create, "self._revision(last), ", "")
 
 
 @mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="etcd"))
