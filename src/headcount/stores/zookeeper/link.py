@@ -1,8 +1,9 @@
 """One connection to ZooKeeper with its session. Calls are asked over it: each within a time, or not at all.
 
 kazoo keeps what it is asked while there is no connection, and asks it when there is one again. A call that
-has been given up must not be carried out later: so whoever runs out of time drops the connection, which
-empties the queue, and the next one goes to another server.
+has been given up must not be carried out later: so whoever runs out of time marks what has not left yet, and
+it never does. A server that had time enough for an answer, and has none, is left: the next connection goes to
+another one.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from headcount.model import Seconds
 from headcount.stores.zookeeper.errors import ANSWERS, cannot_connect, denied, translate
 from headcount.stores.zookeeper.handler import Handler
 from headcount.stores.zookeeper.words import Connection, ReadMany, Seen
+
+FAIR = 0.5
+"""Seconds in which a server has an answer, if it will have one. Who asks with less time left than this, or
+than a quarter of what there was, has only itself to blame, and others may have use for the connection."""
 
 SLICE = 0.02
 """Seconds between looks whether there is a connection."""
@@ -209,7 +214,7 @@ class Link:
         if time.monotonic() >= until:
             raise StoreUnavailable(f"{self.where.address} took too long")
         self._await(until)
-        results = []
+        asked, results = time.monotonic(), []
         for request in requests:
             result = self._client.handler.async_result()
             self._client._call(request, result)
@@ -218,7 +223,10 @@ class Link:
         while not results[-1].ready() and (left := until - time.monotonic()) > 0:
             results[-1].wait(left)
         if not results[-1].ready():
-            self.drop()
+            for result in results:
+                result.given_up = True
+            if time.monotonic() - asked >= min(FAIR, self.where.timeout / 4):
+                self.drop()
             kind = OutcomeUnknown if writes else StoreUnavailable
             raise kind(f"{self.where.address} did not answer in time")
         return results

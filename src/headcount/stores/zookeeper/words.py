@@ -101,7 +101,8 @@ class ReadMany:
 
 class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
     """kazoo's, with these differences. `granted`: the session's timeout as the server has it. `seen`: what
-    the store has been shown. An answer that is waited for gets the `zxid` that came with it."""
+    the store has been shown. An answer that is waited for gets the `zxid` that came with it; a question whose
+    answer is `given_up` does not go out any more."""
 
     granted = 0.0
     pings = True
@@ -125,6 +126,14 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
     def _send_ping(self, connect_timeout: float) -> None:
         if self.pings:
             super()._send_ping(connect_timeout)
+
+    def _send_request(self, *timeouts: Any) -> None:
+        queue = self.client._queue
+        if queue and getattr(queue[0][1], "given_up", False):
+            queue.popleft()
+            self._read_sock.recv(1)  # there is a byte for each
+        else:
+            super()._send_request(*timeouts)
 
     def _read_response(self, header: Any, buffer: bytes, offset: int) -> Any:
         result = self.client._pending[0][1]
