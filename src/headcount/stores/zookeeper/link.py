@@ -86,6 +86,8 @@ class Link:
         """How many connections there have been: a watch belongs to one."""
         self.over = False
         """The session was lost. One that does not ping does not begin another."""
+        self.silent = False
+        """The last question had no answer."""
         self._lost = lost
         self._goes_on = pings
         self._handler = handler = Handler(where.tls() if where.tls is not None else None)
@@ -119,6 +121,11 @@ class Link:
     def session(self) -> int:
         """The number of its session of ZooKeeper."""
         return int(self._client._session_id or 0)
+
+    @property
+    def at(self) -> tuple[str, int] | None:
+        """The server that it is at, or was last."""
+        return self._connection.at
 
     @property
     def connected(self) -> bool:
@@ -169,9 +176,13 @@ class Link:
                 self._connection._write_sock.send(b"\0")
 
     def leave(self, until: Seconds) -> None:
-        """Give up this connection, and wait until it is gone: what is asked next goes over another one."""
+        """Give up this connection, and wait until it is gone: what is asked next goes over another one. If
+        there is none yet, because a server takes long to answer, the next one is tried."""
         generation = self.generation
         self.drop()
+        if not self.connected:
+            with contextlib.suppress(OSError, AttributeError):
+                self._connection._socket.shutdown(2)
         while self.connected and self.generation == generation and time.monotonic() < until:
             Handler.sleep_func(SLICE / 10)
 
@@ -213,6 +224,7 @@ class Link:
     def _asked(self, requests: Sequence[Any], until: Seconds, writes: bool) -> list[Any]:
         if time.monotonic() >= until:
             raise StoreUnavailable(f"{self.where.address} took too long")
+        self.silent = True
         self._await(until)
         asked, results = time.monotonic(), []
         for request in requests:
@@ -229,6 +241,7 @@ class Link:
                 self.drop()
             kind = OutcomeUnknown if writes else StoreUnavailable
             raise kind(f"{self.where.address} did not answer in time")
+        self.silent = False
         return results
 
     def get(

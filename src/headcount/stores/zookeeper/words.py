@@ -109,10 +109,13 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
     seen: Seen
     told: Callable[[str, int], object] | None = None
     """Told of each event of a watch: the path, and what happened (1 created, 2 deleted, 3 changed)."""
+    at: tuple[str, int] | None = None
+    """The server that it is at, or was last, which is the last one to be tried again."""
     why: BaseException | None = None
     """What the last attempt to connect failed for."""
 
     def _connect(self, *where: Any) -> tuple[float, float]:
+        self.at = where[1], where[2]
         self.client.last_zxid = max(self.client.last_zxid, self.seen.zxid)
         try:
             read_timeout, connect_timeout = super()._connect(*where)
@@ -122,6 +125,9 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
         self.why = None
         self.granted = read_timeout * 1.5 / 1000  # kazoo waits two thirds of it for an answer
         return read_timeout, connect_timeout
+
+    def _expand_client_hosts(self) -> list[tuple[str, str, int]]:
+        return sorted(super()._expand_client_hosts(), key=lambda one: one[1:] == self.at)
 
     def _send_ping(self, connect_timeout: float) -> None:
         if self.pings:
