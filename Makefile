@@ -4,6 +4,8 @@
 PYTHON ?= python3
 SEEDS  ?= 300
 SEED   ?=
+MODE   ?=
+ENGINE ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
@@ -47,8 +49,9 @@ format: $(READY) ## put style and format right where a tool can
 	@$(VENV)/ruff check --quiet --fix . || true
 	@$(VENV)/ruff format --quiet .
 
-sim: $(READY) ## simulate whole towns: SEEDS=300 of them, or SEED=17 alone; JOBS=2
-	@$(VENV)/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
+sim: $(READY) ## simulate whole towns: SEEDS=300 of them, or SEED=17 alone; MODE=ticks, ENGINE=etcd; JOBS=2
+	@$(VENV)/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(MODE),--mode $(MODE)) $(if $(ENGINE),--engine $(ENGINE))
 
 mutants: $(READY) ## plant known bugs one at a time; the tests must catch each
 	@$(VENV)/python -m pytest --quiet -n $(JOBS) tests/mutants

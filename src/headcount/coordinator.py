@@ -24,6 +24,7 @@ from headcount import native
 from headcount.core.agent import Agent
 from headcount.core.membership import Desired, Identity, Membership, Phase
 from headcount.core.replica import Replica
+from headcount.engine.callers import in_doubt
 from headcount.engine.hub import Hub
 from headcount.engine.identity import boot, fresh, host_id, process_id
 from headcount.engine.notifier import Listener
@@ -133,7 +134,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
     def create_group(self, group_id: str) -> bool:
         """Create a group; False, and no effect, if it exists."""
         check_id(group_id, "group_id")
-        return self._call(lambda store: store.create_group(group_id), writes=True)
+        return self._call(in_doubt(lambda store: store.create_group(group_id)), writes=True)
 
     def get_all_group_ids(self) -> list[str]:
         """The ids of all groups, also of empty ones, sorted."""
@@ -279,7 +280,7 @@ class Coordinator(AbstractContextManager["Coordinator"]):
     def delete_group(self, group_id: str) -> None:
         """Delete a group with what it remembers. Raises `GroupNotFound`, `GroupNotEmpty`."""
         check_id(group_id, "group_id")
-        if not self._call(lambda store: store.delete_group(group_id), writes=True):
+        if not self._call(in_doubt(lambda store: store.delete_group(group_id)), writes=True):
             raise self._group_not_found(group_id, "get_all_group_ids lists those there are")
         self._reread(group_id)
 

@@ -25,6 +25,7 @@ from headcount.errors import (
     MemberNotFound,
     NotJoined,
     NotTrusted,
+    OutcomeUnknown,
     Stale,
     StoreUnavailable,
     nearest,
@@ -413,8 +414,12 @@ class Group:
         it is expelled first. Its marks stay. Raises `MemberNotFound`."""
         hub = self._coordinator._ready_hub()
         check_id(member_id, "member_id")
+        doubted = False
+        """Whether an earlier try may have done it already."""
 
         def write(store: Store) -> Revision:
+            nonlocal doubted
+
             def withdraw() -> list[Write]:
                 rows = store.read(self.group_id, only=[member_id]).rows
                 return [
@@ -422,13 +427,17 @@ class Group:
                     for row in rows
                 ]
 
-            if not withdraw():
+            if not doubted and not withdraw():
                 known = {row.member_id for row in store.read(self.group_id).rows}
                 near = nearest(member_id, known) or "."
                 raise MemberNotFound(
                     f"group {self.group_id!r} knows no member {member_id!r}{near} view() lists those it knows"
                 )
-            return _commit(store, self.group_id, withdraw)
+            try:
+                return _commit(store, self.group_id, withdraw)
+            except OutcomeUnknown:
+                doubted = True
+                raise
 
         self._operate(hub, write)
 

@@ -201,15 +201,20 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
     """What the store gave: the ttl it will keep to, a margin where it needs a wider one, and the tick at
-    which the session began, where the store has ticks."""
+    which the session began, where the store has ticks.
+
+    `late`: with a margin, how long before the question those who would end the session have surely heard of
+    us last. Not 0 where the session shares the life of others, which this one does not begin."""
 
     ttl: Seconds
     margin: Seconds | None = None
+    late: Seconds = 0.0
     tick: Tick | None = None
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a beat: per session its notice, or None if the session is lost; and the tick."""
+    """The answer to a beat: per session its notice, or None if the session is lost; and the tick. Of a
+    session that is not named nothing is said, and nothing is extended: it has to be beaten again."""
 
     notices: Mapping[SessionId, int | None]
     tick: Tick | None = None

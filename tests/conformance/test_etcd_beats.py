@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from headcount.errors import StoreUnavailable
-from headcount.model import Enter, Remark, Session, State
+from headcount.model import Committed, Enter, Remark, Session, State, Wish
 from headcount.stores import make
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.client import KEEP_ALIVE, TIME_TO_LIVE
+from headcount.stores.etcd.client import GRANT, KEEP_ALIVE, TIME_TO_LIVE, Client, Method
+from headcount.stores.etcd.errors import Elsewhere
 from headcount.stores.etcd.store import EtcdStore
+from headcount.stores.etcd.terms import grant, term_of
 from headcount.testing.conformance.town import at_once
 from tests.servers.etcd import Cluster, Etcd
 
@@ -23,6 +26,10 @@ CLIENTS = 20
 
 def session(name: str, process: str = "", ttl: float = TTL) -> Session:
     return Session(id=name, instance=name, host="h", process=process or name, ttl=ttl)
+
+
+def entering(name: str, ttl: float = TTL) -> Enter:
+    return Enter(key=name, member_id=name, session=name, instance=name, host="h", ttl=ttl, seen=0)
 
 
 @pytest.fixture
@@ -45,6 +52,12 @@ def lease_of(store: EtcdStore, name: str) -> int:
     return store._sessions._lease_of[name]
 
 
+def enter(store: EtcdStore, name: str, ttl: float = TTL) -> None:
+    """Somebody who stands from now on."""
+    write = Enter(key=name, member_id=name, session=name, instance=name, host="h", ttl=ttl, seen=0)
+    store.commit("web", [write], by=name)
+
+
 def left(store: EtcdStore, lease: int) -> int:
     """Whole seconds until the lease is over, as the leader knows it."""
     return int(store._client.ask(TIME_TO_LIVE, rpc.LeaseTimeToLiveRequest(ID=lease)).TTL)
@@ -64,12 +77,14 @@ def test_a_leader_that_slept_through_an_election_is_not_believed(own_etcd_cluste
     are missing.)"""
     cluster: Cluster = own_etcd_cluster()
     witness = opened(cluster.url("x"))
+    witness.create_group("web")
     for turn in range(3):
         leader = cluster.leader()
         names = [f"s{turn}.{n}" for n in range(CLIENTS)]
         hearts = [opened(leader.url("x", servers=[leader]), timeout=15.0) for _ in names]
         for heart, name in zip(hearts, names, strict=True):
             heart.open_session(session(name))
+            enter(heart, name)
         asleep(cluster, leader)
 
         def story(n: int, leader: Etcd = leader, hearts=hearts, names=names) -> tuple[object, int]:
@@ -78,7 +93,9 @@ def test_a_leader_that_slept_through_an_election_is_not_believed(own_etcd_cluste
                 leader.thaw()
                 return 0, 0
             notice = hearts[n].beat([names[n]]).notices[names[n]]
-            return notice, left(witness, lease_of(hearts[n], names[n]))
+            leases = [lease_of(hearts[n], names[n]), *hearts[n]._sessions.witnesses.to_keep([names[n]], [])]
+            assert len(leases) == 2
+            return notice, min(left(witness, lease) for lease in leases)
 
         answers = at_once(CLIENTS + 1, story)[:CLIENTS]
         assert [notice for notice, _ in answers] == [0] * CLIENTS
@@ -96,8 +113,7 @@ def test_a_leader_that_wakes_up_ends_no_session(own_etcd_cluster, opened) -> Non
     names = ["ann", "bob", "cid"]
     for name in names:
         heart.open_session(session(name, "p", ttl=3.0))
-        enter = Enter(key=name, member_id=name, session=name, instance=name, host="h", ttl=3.0, seen=0)
-        heart.commit("web", [enter], by=name)
+        enter(heart, name, 3.0)
     heart.commit("web", [Remark(member_id="ann", seen=0, disabled="once")])
     before = heart.read("web")
     for _ in range(2):
@@ -164,8 +180,7 @@ def test_who_is_not_beaten_is_ended_though_others_keep_its_lease(etcd_server, op
     store.create_group("web")
     for name in ("ann", "bob"):
         store.open_session(session(name, "one process", ttl=2.0))
-        enter = Enter(key=name, member_id=name, session=name, instance=name, host="h", ttl=2.0, seen=0)
-        store.commit("web", [enter], by=name)
+        enter(store, name, 2.0)
     assert lease_of(store, "ann") == lease_of(store, "bob")
     end = time.monotonic() + 3.0
     while time.monotonic() < end:
@@ -202,3 +217,100 @@ def test_a_lease_that_is_over_makes_room_for_another(etcd_server, opened) -> Non
 
     assert store.open_session(session("ann again", "p")).ttl == TTL
     assert store.beat(["ann again"]).notices == {"ann again": 0}
+
+
+def slowed(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> list[str]:
+    """Each request takes so long; the paths of those that were sent."""
+    sent, real = [], Client._ask_one
+
+    def ask(self: Client, host: str, method: Method, *how: Any) -> Any:
+        sent.append(method.path)
+        time.sleep(seconds)
+        return real(self, host, method, *how)
+
+    monkeypatch.setattr(Client, "_ask_one", ask)
+    return sent
+
+
+def test_after_an_election_many_sessions_move_in_few_requests(own_etcd, opened, monkeypatch) -> None:
+    """With all that lives with them; and no notice is told of it."""
+    server: Etcd = own_etcd()
+    heart = opened(server.url("x"))
+    names = [f"s{n:03}" for n in range(300)]
+    heart.open_sessions([session(name, "p") for name in names])
+    heart.create_group("web")
+    heart.commit_together("web", [Wish([entering(name)], (), name) for name in names])
+    before = heart.read("web")
+    server.restart()
+    heart.beat(["nobody"])  # it has found the server
+    sent = slowed(monkeypatch)
+
+    assert heart.beat(names).notices == dict.fromkeys(names, 0)
+    assert len(sent) < 40
+    assert {term_of(lease_of(heart, name)) for name in names} == {server.term()}
+    assert heart.read("web") == before
+
+
+def test_who_moves_many_sessions_loses_none_by_taking_long(own_etcd, opened, monkeypatch) -> None:
+    """The leases are kept alive again before there are more: those that have moved are told, the others go
+    with the next beats."""
+    server: Etcd = own_etcd()
+    heart = opened(server.url("x"), timeout=10.0)
+    names = [f"s{n:03}" for n in range(300)]
+    heart.open_sessions([session(name, "p", ttl=2.0) for name in names])
+    heart.beat(names)
+    server.restart()
+    slowed(monkeypatch, 0.06)
+    answers = []
+    left = names
+    while left:
+        answers.append(heart.beat(left).notices)
+        assert answers[-1]
+        assert set(answers[-1].values()) == {0}
+        left = [name for name in left if name not in answers[-1]]
+
+    assert len(answers) > 1
+    assert {term_of(lease_of(heart, name)) for name in names} == {server.term()}
+    assert heart.beat(names).notices == dict.fromkeys(names, 0)
+
+
+def loses_an_answer(monkeypatch: pytest.MonkeyPatch, of: Method) -> None:
+    """The next request of this kind is carried out, and nobody hears of it."""
+    lost: list[Any] = []
+    real = Client._ask_one
+
+    def ask(self: Client, host: str, method: Method, *how: Any) -> Any:
+        told = real(self, host, method, *how)
+        if method is of and not lost:
+            lost.append(told)
+            raise Elsewhere("the answer was lost")
+        return told
+
+    monkeypatch.setattr(Client, "_ask_one", ask)
+
+
+def test_a_lease_that_is_asked_for_twice_is_granted_once(own_etcd, opened, monkeypatch) -> None:
+    """Its answer was lost. The second one says that it exists, and so it is ours: to open a session, to move
+    one after an election, and to have a place."""
+    server: Etcd = own_etcd()
+    heart = opened(server.url("x"))
+    heart.create_group("web")
+    with monkeypatch.context() as patch:
+        loses_an_answer(patch, GRANT)
+        assert heart.open_session(session("ann", "p")).ttl == TTL
+    server.restart()
+    with monkeypatch.context() as patch:
+        loses_an_answer(patch, GRANT)
+        assert heart.beat(["ann"]).notices == {"ann": 0}
+    with monkeypatch.context() as patch:
+        loses_an_answer(patch, GRANT)
+        assert isinstance(heart.commit("web", [entering("ann")], by="ann"), Committed)
+    assert heart.beat(["ann"]).notices == {"ann": 0}
+
+
+def test_a_lease_of_somebody_else_is_not_taken_for_ours(etcd_server, opened) -> None:
+    """Whose number we happen to choose."""
+    store = opened(etcd_server.url(etcd_server.fresh_database()))
+    store.open_session(session("ann", "p"))
+    with pytest.raises(StoreUnavailable, match="not ours"):
+        grant(store._client, lease_of(store, "ann"), 5, store._client.until())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headcount.model import Delta, Snapshot, State
+from headcount.errors import StoreUnavailable
+from headcount.model import Delta, Snapshot, State, Wish
 from headcount.stores.base import Store
+from headcount.stores.etcd import access, settling
 from headcount.stores.etcd.deltas import COMMITS
 from headcount.stores.etcd.ops import MOST
 from headcount.testing.conformance.reading import DEEDS, Deed, in_order, replayed
@@ -106,6 +109,65 @@ def test_a_death_is_settled_once(harness) -> None:
     assert all(picture == pictures[0] for picture in pictures)
     assert pictures[0].revision == before + 2
     assert [entry.what for entry in town.store.history(town.group)].count("down") == 2
+
+
+def test_the_dead_may_have_published_much(harness) -> None:
+    """More than one transaction takes: they go down in several, and are down for everybody."""
+    town = Town(harness)
+    people = [town.person(f"p{n}", process="one") for n in range(30)]
+    for person in people:
+        committed(person.propose(person.entering(capabilities=b"x" * 60_000)))
+    seen = town.snapshot()
+    harness.end_session(town.store, people[0].session)  # and with it, all that share its lease
+
+    assert {row.state for row in town.snapshot().rows} == {State.DOWN}
+    assert len(town.claims()) == 30
+    assert later(town.store, seen) == in_order(town.snapshot())
+
+
+def test_deaths_that_are_settled_in_part_are_not_missed(harness, monkeypatch) -> None:
+    """There are more than go into one commit, and who settles them gives up between two: whoever reads what
+    has changed sees all of them down."""
+    town = Town(harness)
+    people = [town.person(f"p{n}") for n in range(5)]
+    for person in people:
+        person.enter()
+    seen = town.snapshot()
+    for person in people:
+        town.store.close_session(person.session)
+    monkeypatch.setattr(settling, "SETTLED", 4)
+    other, write = harness.store(), access.Access.write
+    written: list[int] = []
+
+    def once(self: access.Access, *args: Any, **how: Any) -> bool:
+        if written:
+            raise StoreUnavailable("it goes no further")
+        written.append(1)
+        return write(self, *args, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(access.Access, "write", once)
+        with pytest.raises(StoreUnavailable):
+            other.read(town.group)
+
+    assert later(other, seen) == in_order(town.snapshot())
+    assert {row.state for row in later(other, seen).rows} == {State.DOWN}
+    assert [entry.what for entry in town.store.history(town.group)].count("down") == 5
+    assert isinstance(town.store.read(town.group, town.revision), Delta)
+
+
+def test_those_with_long_names_may_die_together(harness) -> None:
+    """Their rows are small, and what is written of them is not."""
+    town = Town(harness)
+    ann = town.person("ann", process="one")
+    names = [f"{n:03}{'é' * 500}" for n in range(400)]
+    for n in range(0, len(names), 40):
+        wishes = [Wish([ann.entering(x, member_id=x)], (), ann.session) for x in names[n : n + 40]]
+        for outcome in town.store.commit_together(town.group, wishes):
+            committed(outcome)
+    town.store.close_session(ann.session)
+
+    assert {row.state for row in harness.store().read(town.group).rows} == {State.DOWN}
 
 
 def test_who_is_far_behind_reads_all(harness) -> None:

@@ -3,6 +3,7 @@ becomes of it."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -121,7 +122,7 @@ def test_a_lost_witness_is_replaced_before_a_beat_is_believed(place: Place) -> N
     place.end_witness()
     assert place.held() == {}
 
-    assert place.store.beat(["ann", "bob"]).notices == {"ann": 0, "bob": 0}
+    assert eventually(lambda: beats(place.store, "ann", "bob"), "a beat", TTL)
     assert place.held().keys() == {"ann", "bob"}
     assert place.held()["ann"] != before["ann"]
 
@@ -169,9 +170,9 @@ def test_no_beat_is_believed_without_a_witness(own_zookeeper: Callable[..., ZooK
     store.close()
 
 
-def beats(store: ZooKeeperStore, session: str) -> bool:
+def beats(store: ZooKeeperStore, *sessions: str) -> bool:
     try:
-        return store.beat([session]).notices[session] == 0
+        return store.beat(sessions).notices == dict.fromkeys(sessions, 0)
     except StoreUnavailable:
         return False
 
@@ -232,6 +233,25 @@ def test_the_doorbell_rings_when_a_claim_is_free(place: Place) -> None:
     assert eventually(lambda: "web" in (bell.wait(0.2).groups or ()), "a ring for the group", 2)
     assert place.store.read("web").claims == ()
     bell.close()
+
+
+def test_a_goodbye_leaves_nobody_held(place: Place) -> None:
+    """Whichever way it and the enter get into each other's way."""
+    for number in range(8):
+        name = f"ann{number}"
+        place.store.open_session(Session(id=name, instance=name, host="h", process="p", ttl=TTL))
+        enter = Enter(key=name, member_id=name, session=name, instance=name, host="h", ttl=TTL, seen=0)
+        both = [
+            threading.Thread(target=place.store.close_session, args=(name,)),
+            threading.Thread(target=place.store.commit, args=("web", [enter]), kwargs={"by": name}),
+        ]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+
+    assert place.held() == {}
+    assert not any(row.live for row in place.store.read("web").rows)
 
 
 def test_whoever_reads_first_keeps_the_place_and_whoever_commits(place: Place) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from headcount.stores.etcd import deltas, doorbell, groups, register, sessions, written
-from headcount.stores.zookeeper import commit, hearts, reading, store
+from headcount.stores.etcd import deltas, doorbell, ending, groups, sessions, settling, witnesses, written
+from headcount.stores.zookeeper import commit, hearts, loading, reading, store, witness
 from headcount.stores.zookeeper import groups as nodes
 from headcount.stores.zookeeper import records as heads
 from tests.mutants.hunting import Law, Story, mutant
@@ -34,13 +34,14 @@ def a_notice_that_is_not_written_on_etcd(plant: Planter) -> None:
 @mutant(Law("who_stops_beating_goes_down", store="etcd"))
 def a_reader_that_does_not_settle_on_etcd(plant: Planter) -> None:
     """The lease is over, and the row stays up."""
-    plant.edit(register.Register.settled, "gone = seen.gone()", "gone = set()")
+    plant.edit(settling.Settling._load, "gone = seen.gone()", "gone = set()")
 
 
 @mutant(Law("an_expiry_rings_by_itself", store="etcd"))
 def a_bell_that_does_not_hear_of_deaths_on_etcd(plant: Planter) -> None:
     """Only what is committed rings; and whoever would commit the death has not heard of it."""
-    plant.edit(doorbell.EtcdDoorbell._note, 'case ["here", group, _] if gone:', 'case ["nobody", group]:')
+    heard = 'case ["here" | "held", group, _] if gone:'
+    plant.edit(doorbell.EtcdDoorbell._note, heard, 'case ["nobody", group]:')
 
 
 @mutant(Law("what_was_removed_is_told", store="etcd"))
@@ -72,6 +73,24 @@ def a_floor_that_is_not_raised_on_etcd(plant: Planter) -> None:
     plant.edit(groups.Groups.create, "self._revision(last), ", "")
 
 
+@mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="etcd"))
+def an_early_end_that_is_taken_for_a_death(plant: Planter) -> None:
+    """The place is free while its owner trusts it."""
+    plant.edit(settling.Settling._load, "early = gone & seen.held", "early = set()")
+
+
+@mutant(Law("a_place_is_kept_however_long_its_owner_has_beaten", store="etcd"))
+def a_witness_that_is_not_kept_alive(plant: Planter) -> None:
+    """After a ttl it is over, and every early end looks like a death."""
+    plant.put(witnesses.Witnesses, "to_keep", lambda self, sessions, leases: set())
+
+
+@mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="etcd"))
+def a_place_that_is_not_given_up(plant: Planter) -> None:
+    """Its owner trusts nothing any more, and the others wait for a ttl."""
+    plant.put(ending.Ending, "_give_up", lambda self, session, groups, until: None)
+
+
 # ── ZooKeeper ──
 
 
@@ -101,7 +120,7 @@ def a_notice_that_is_not_written_on_zookeeper(plant: Planter) -> None:
 @mutant(Law("who_stops_beating_goes_down", store="zookeeper"))
 def a_reader_that_does_not_settle_on_zookeeper(plant: Planter) -> None:
     """The ephemeral node is gone, and the row stays up."""
-    plant.edit(reading.Reading._gone, "if stat is None}", "if stat is ...}")
+    plant.edit(reading.Reading._gone, "set(sessions) - self._there(sessions, self._paths.session)", "set()")
 
 
 @mutant(Law("an_expiry_rings_by_itself", store="zookeeper"))
@@ -132,6 +151,31 @@ def a_picture_under_the_head_that_was_read_first(plant: Planter) -> None:
 def a_heart_that_lives_by_the_beats_of_others(plant: Planter) -> None:
     """One connection is the session of all who share it: so nobody who stops is ever missed."""
     plant.put(hearts.Heart, "overdue", lambda self, besides=(): [])
+
+
+@mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="zookeeper"))
+def a_place_that_is_free_as_soon_as_a_session_is_gone_on_zookeeper(plant: Planter) -> None:
+    """Whoever closes a leader's session makes another one lead beside it."""
+    plant.edit(loading.Loaded.held, "is not None", "is ...")
+
+
+@mutant(Law("a_place_that_was_taken_over_is_kept_too", store="zookeeper"))
+def a_claim_that_goes_with_its_session_on_zookeeper(plant: Planter) -> None:
+    """Taken over, and closed: the place is free, though its owner has heard of neither."""
+    plant.edit(reading.Reading._held, "self._there(sorted(dead), self._paths.held)", "set()")
+    plant.edit(commit.Commit._think, "and not loaded.held(claim.session)", "")
+
+
+@mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="zookeeper"))
+def a_place_that_is_given_before_anybody_holds_it(plant: Planter) -> None:
+    """There is no witness."""
+    plant.put(witness.Witness, "hold", lambda self, sessions, living, until: None)
+
+
+@mutant(Law("a_place_that_is_not_given_up_goes_when_nobody_can_trust_it", store="zookeeper"))
+def a_witness_that_lives_as_long_as_its_process(plant: Planter) -> None:
+    """It is kept alive by pings, as connections are, and not by beats."""
+    plant.edit(witness.Witness._hear, "pings=False", "pings=True")
 
 
 @mutant(Law("a_group_made_again_starts_above", store="zookeeper"))

@@ -79,6 +79,7 @@ class Found:
 class Towns:
     """Simulated towns. `promises`: any of these is the one that has to break.
 
+    `engine`: what sessions stand on, where they expire by themselves.
     `scenes`: play only these, again and again, so that what is rare in a whole town is found in a few.
     `tombstones`: how many removals the store remembers, so that a delta cannot always be given."""
 
@@ -86,20 +87,22 @@ class Towns:
         self,
         *promises: str,
         mode: Mode = "ticks",
+        engine: str = "plain",
         seeds: range = SOME,
         scenes: tuple[str, ...] = (),
         tombstones: int = TOMBSTONES,
     ) -> None:
         self.promises = promises
-        self.mode: Mode = mode
+        self.mode: Mode = mode if engine == "plain" else "sessions"
+        self.engine = engine
         self.seeds = seeds
         self.scenes = scenes
         self.tombstones = tombstones
 
     @property
-    def kind(self) -> tuple[Mode, tuple[str, ...], int]:
+    def kind(self) -> tuple[Mode, str, tuple[str, ...], int]:
         """What must be the same for two hunts to visit the same towns."""
-        return self.mode, self.scenes, self.tombstones
+        return self.mode, self.engine, self.scenes, self.tombstones
 
     @property
     def forgets(self) -> bool:
@@ -109,7 +112,7 @@ class Towns:
         """What breaks in one town."""
         with self._staged():
             try:
-                run(seed, mode=self.mode)
+                run(seed, mode=self.mode, engine=self.engine)
             except Broken as broken:
                 return broken
         return None
@@ -119,7 +122,8 @@ class Towns:
         for tries, seed in enumerate(self.seeds, 1):
             broken = self.town(seed)
             if broken is not None and broken.promise in self.promises:
-                return Found(broken.promise, f"seed {seed}, {self.mode}", tries)
+                where = self.mode if self.engine == "plain" else self.engine
+                return Found(broken.promise, f"seed {seed}, {where}", tries)
             if broken is not None:
                 others.append(f"seed {seed}: {broken.promise}: {broken.message}")
         raise Escaped(

@@ -11,8 +11,9 @@ from headcount.core.agent import Agent
 from headcount.core.membership import Membership
 from headcount.core.work import DoCommit, DoLook, DoRead, parts
 from headcount.model import Enter
+from tests.simulation.engines import EngineClient
 from tests.simulation.process import Flight, Process
-from tests.simulation.scenes.common import rejoin, rows_of, victim
+from tests.simulation.scenes.common import extremes, rejoin, rows_of, victim
 from tests.simulation.scenes.deaths import stop
 from tests.simulation.town import Town
 from tests.simulation.truth import WINDOW
@@ -204,6 +205,43 @@ def blind_in_one_group(town: Town) -> Script:
     yield 1.0
 
 
+def cut_off_after_two_beats(town: Town) -> Script:
+    """A leader that beats often is silent for half of its ttl, and is cut off once two of its beats were
+    taken, with the only server that has heard of them."""
+    found = victim(town)
+    ensemble = town.ensemble
+    if found is None or ensemble is None:
+        return
+    process, agent, _ = found
+    client, presence, follower = process.client, agent.presence, ensemble.followers[0]
+    assert isinstance(client, EngineClient)
+    extremes(town, process)
+    every, presence.beat_every = presence.beat_every, presence.ttl / 12
+    for link in client.links():
+        link.go(follower)
+    yield 2.2 * every
+    process.hang(process.heart, 0.6 * presence.ttl)
+    yield 0.6 * presence.ttl - 0.001
+    taken = 0
+
+    def count(session: str) -> None:
+        nonlocal taken
+        taken += session == presence.session_id
+        if taken == 2:
+            taken += 1
+            town.cut(process)
+            process.hears = True
+            ensemble.crash(follower)
+
+    town.truth.on_beat.append(count)
+    yield 2.5 * presence.ttl
+    town.truth.on_beat.remove(count)
+    presence.beat_every = every
+    process.cut = False
+    ensemble.restart(follower)
+    yield 1.0
+
+
 SCENES = {
     scene.__name__: scene
     for scene in (
@@ -215,5 +253,6 @@ SCENES = {
         late_enter_of_who_does_not_watch,
         late_amend,
         blind_in_one_group,
+        cut_off_after_two_beats,
     )
 }

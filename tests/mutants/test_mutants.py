@@ -13,12 +13,12 @@ import pytest
 
 from headcount import register
 from headcount.stores import memory
-from tests.mutants import coming_back, engines, files, servers, ticks, trust, views, writes
+from tests.mutants import coming_back, engines, ensembles, files, servers, ticks, trust, views, writes
 from tests.mutants.hunting import MUTANTS, SERVERS, Attack, Law, Mutant, Stored, Story, Towns, server
 from tests.mutants.planting import NoPlace, Planter
 from tests.servers import fixtures
 
-TOPICS = (trust, ticks, writes, coming_back, views, files, servers, engines)
+TOPICS = (trust, ticks, writes, coming_back, views, files, servers, engines, ensembles)
 
 MOST_TOWNS = 6
 """So many towns are visited in one test of the control."""
@@ -53,7 +53,8 @@ def visits() -> Iterator[tuple[Towns, list[int]]]:
 def named(value: object) -> str:
     if isinstance(value, Towns):
         few = [f"{value.tombstones}-tombstones"] if value.forgets else []
-        return "-".join([value.mode, *(value.scenes or ("all",)), *few])
+        kind = value.mode if value.engine == "plain" else value.engine
+        return "-".join([kind, *(value.scenes or ("all",)), *few])
     return f"{value[0]}-{value[-1]}" if isinstance(value, list) else str(value)
 
 

@@ -76,7 +76,7 @@ def the_owner_is_not_told(plant: Planter) -> None:
 @mutant(Towns("one leader"))
 def a_place_taken_away_is_free_at_once(plant: Planter) -> None:
     """A mark, a takeover or a forget clears the standing and leaves no claim."""
-    plant.edit(register.Ledger._take_away, "if fenced or not (row.standing_since or row.shards):", "if True:")
+    plant.edit(register.Ledger._take_away, "if not fenced:", "if False:")
 
 
 @mutant(Towns("one leader", "order"))

@@ -59,9 +59,14 @@ def same_lives(crowd: Crowd, since: float) -> None:
 
 
 def test_a_leader_of_etcd_that_dies_costs_nobody_anything(place: tuple[Cluster, Town]) -> None:
-    """Another one is elected within a second, and gives everybody a whole ttl. Killed, and then frozen."""
+    """Another one is elected within a second, and gives everybody a whole ttl. Killed, and then frozen; and
+    before that a follower is killed, whose clients go to the others."""
     cluster, town = place
     crowd = Crowd(town, CROWD, ttl=TTL, watch=True)
+    follower = next(one for one in cluster.members if one is not cluster.leader())
+    follower.kill()
+    same_lives(crowd, time.time())
+    follower.start()
     dead = cluster.leader()
     dead.kill()
     cluster.leader()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import headcount
+from headcount import Group
 from tests.processes import sink
+from tests.processes.member import now
 from tests.processes.places import on_every_engine
-from tests.processes.town import TTL, Town, down_within, faults_of_trust, leader, trust, until
+from tests.processes.town import STARTING, TTL, Town, down_within, faults_of_trust, leader, trust, until
 
 SOON = 10.0
 
@@ -65,6 +69,43 @@ def test_a_killed_leader_is_followed_in_time(town: Town) -> None:
     for process in rest:
         process.signal(signal.SIGSTOP)
     assert list(faults_of_trust(trust(people))) == []
+
+
+TAKING_AWAY: dict[str, Callable[[Town, Group, str], object]] = {
+    "disabled": lambda town, group, name: group.mark(name, disabled="for a while"),
+    "forced down": lambda town, group, name: group.mark(name, forced_down=True),
+    "expelled": lambda town, group, name: group.mark(name, expelled=True),
+    "forgotten": lambda town, group, name: group.forget(name),
+    "taken over": lambda town, group, name: town.start(name, lead=True).joined(),
+}
+"""What others can do to a member that leads, by an operator's word or under its own name."""
+
+
+@on_every_engine
+def test_a_leader_whose_place_is_taken_away(town: Town) -> None:
+    """In each way, from one who is well, and beats: it stops to trust before the next one begins, and that is
+    soon, since it is told and gives its place up."""
+    people = town.members("ann", "ben", "cid", "dora", "eve", "fay", lead=True)
+    until(lambda: any(p.said("trusted") for p in people), lambda: trust(people), SOON)
+    operator = headcount.connect(town.url)
+    group = operator.group("workers")
+    for way, take_away in TAKING_AWAY.items():
+        ruler = leader(people)
+        time.sleep(TTL / 3)  # until it has beaten once more
+        since = {process.name: process.heard for process in people}
+        taken = now()
+        take_away(town, group, ruler.name)
+        rest = [p for p in people if p is not ruler]
+        until(lambda: any(p.said("trusted", since[p.name]) for p in rest), lambda: (way, trust(people)), SOON)  # noqa: B023
+        first = min(event["at"] for p in rest for event in p.said("leads", since[p.name]))
+        assert first - taken < (STARTING if way == "taken over" else TTL), way
+        people = [*rest, *(p for p in town.processes if p.name == ruler.name)]
+    operator.close()
+    for process in town.processes:
+        process.signal(signal.SIGSTOP)
+    seen = trust(town.processes)
+    assert list(faults_of_trust(seen)) == []
+    assert len(seen) > len(TAKING_AWAY)
 
 
 @on_every_engine

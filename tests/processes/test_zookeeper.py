@@ -140,6 +140,25 @@ def test_a_follower_that_is_cut_off_from_the_others_but_not_from_its_client(own_
     until(all_up(ann, bob), 30)
 
 
+def test_a_session_that_is_closed_while_a_server_is_cut_off(own_ensemble, stand) -> None:
+    """Each member has a session to live in and one to be held by, perhaps at different servers. Whichever of
+    them is at the one that is cut off, nobody leads beside it."""
+    ensemble = own_ensemble(cuttable=True, syncLimit=45)
+    candidates = [stand(ensemble.url("town", timeout=1 + n / 1000), f"m{n}") for n in range(3)]
+    until(all_up(*candidates), 10)
+    until(one_leads(*candidates), 10)
+    ruler = next(one for one in candidates if one.leads)
+    (session,) = [row.session for row in store_of(ensemble).rows if row.key == ruler.name]
+    ensemble.cut_off(ensemble.followers[0])
+    time.sleep(TTL / 3)
+    ensemble.leader.end_owner_of(f"/town/.headcount/sessions/{session}")
+    until(lambda: bool(ruler.spans), TTL)
+    until(one_leads(*candidates), 15)
+    ensemble.mend()
+    until(all_up(*candidates), 30)
+    until(one_leads(*candidates), 10)
+
+
 def test_a_lost_quorum_ends_all_trust_and_everybody_is_back_by_itself(own_ensemble, stand) -> None:
     """A long outage does expire sessions here. What is promised is the way back."""
     ensemble = own_ensemble()

@@ -1,6 +1,8 @@
-"""Whole towns of processes on one store, simulated by seed: see `town` for the model.
+"""Whole towns of processes on one store, simulated by seed: see `town` for the model, and `engines` for the
+stores that expire sessions themselves.
 
-run(seed)      one town, from its founding to its end; raises `Broken` if a promise was not kept
+run(seed)      one town, from its founding to its end; raises `Broken` if a promise was not kept. The seed
+               chooses the mode and the servers of the store, unless `mode` and `engine` do
 hunt(seeds)    the first `Broken` among these seeds, or None: what a planted bug is tried with
 """
 

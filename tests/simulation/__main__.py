@@ -1,4 +1,5 @@
-"""python -m tests.simulation --seeds 300 [--first 0] [--jobs 2] · --seed 17 [--mode ticks] [--trace]"""
+"""python -m tests.simulation --seeds 300 [--first 0] [--jobs 2] · --seed 17 [--mode ticks] [--engine etcd]
+[--trace]"""
 
 from __future__ import annotations
 
@@ -8,18 +9,23 @@ import sys
 import time
 from collections import Counter
 
+from tests.simulation.engines import KINDS
 from tests.simulation.faults import missing
 from tests.simulation.town import run
 from tests.simulation.world import Broken
 
-BATCH = 30
-"""So many towns, in both modes, must have seen every fault and put every promise to the test."""
+BATCH = 50
+"""So many towns, in both modes and on every kind of store, must have seen every fault and put every promise
+to the test."""
 
 
-def one(task: tuple[int, str | None]) -> tuple[int, str | None, Counter[str], Counter[str]]:
-    seed, mode = task
+Task = tuple[int, str | None, str | None]
+
+
+def one(task: Task) -> tuple[int, str | None, Counter[str], Counter[str]]:
+    seed, mode, engine = task
     try:
-        result = run(seed, mode=mode)
+        result = run(seed, mode=mode, engine=engine)
     except Broken as broken:
         return seed, str(broken), Counter(), Counter()
     return seed, None, result.faults, result.kept
@@ -31,19 +37,22 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--mode", choices=("ticks", "sessions"))
+    parser.add_argument("--engine", choices=KINDS, help="what sessions stand on; with it, --mode is sessions")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--trace", action="store_true", help="with --seed: print all that happened")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first failure")
     options = parser.parse_args()
+    if options.engine is not None:
+        options.mode = "sessions"
     if options.seed is not None:
-        return alone(options.seed, options.mode, options.trace)
+        return alone(options.seed, options.mode, options.engine, options.trace)
     seeds = range(options.first, options.first + options.seeds)
     began, failed, done = time.monotonic(), 0, 0
     faults: Counter[str] = Counter()
     kept: Counter[str] = Counter()
     with multiprocessing.Pool(options.jobs) as pool:
         for seed, broken, seed_faults, seed_kept in pool.imap_unordered(
-            one, [(seed, options.mode) for seed in seeds], chunksize=4
+            one, [(seed, options.mode, options.engine) for seed in seeds], chunksize=4
         ):
             done += 1
             faults += seed_faults
@@ -65,9 +74,9 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def alone(seed: int, mode: str | None, trace: bool) -> int:
+def alone(seed: int, mode: str | None, engine: str | None, trace: bool) -> int:
     try:
-        result = run(seed, mode=mode, record=trace)
+        result = run(seed, mode=mode, engine=engine, record=trace)
     except Broken as broken:
         print("\n".join(broken.trace) if trace else "", broken, sep="\n")
         return 1

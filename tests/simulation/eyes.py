@@ -128,7 +128,7 @@ class Eyes:
                 continue  # the clock stood still meanwhile: no age can be known
             past = self._truth.past.get((group, view.revision))
             confirmed = process.clock.true(process.clock.boot() - view.age)
-            if past is not None and past.until < confirmed - 1e-6:
+            if past is not None and past.until < confirmed - self._truth.blur - 1e-6:
                 raise world.broken(
                     "age",
                     f"{process.name} says its view of {group} is {view.age:.3f} s old, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.simulation.scenes import SCENES
+from tests.simulation.scenes.common import fits
 from tests.simulation.scenes.people import bustle
 from tests.simulation.town import Town
 from tests.simulation.world import Script
@@ -25,7 +26,15 @@ takeover · zombie and successor · rival: take_over · rival: fail · rival: wa
 marks · forget · fenced by an operator · guard released
 a group deleted and made again · not ready in time · closed
 crash in a storm · pause in a storm · cut in a storm · hang in a storm · jump in a storm
-takeover in a storm · mark in a storm · forget in a storm · choke in a storm
+takeover in a storm · mark in a storm · forget in a storm · choke in a storm · end in a storm
+server in a storm
+a session ended from outside · a session ended from outside, its owner paused
+a session ended from outside, its owner cut off · a session ended from outside, its owner hung heart
+a place waited out
+a server dies · the leading server dies · a server cut off from the others · the leading server stops
+no majority · cut off with its server · asked of a server that woke up
+a server that is behind · a refusal thought over · a stale sync · a beat that was told to nobody
+a keepalive in good faith · a lease moved · leases revoked by a leader that was
 """
 """Every kind of fault. A batch in which one of them never happened has shown nothing about it."""
 
@@ -34,6 +43,8 @@ completeness · the guard shows · the guard lets go · accuracy · only who was
 order · age · one leader · tokens only grow · nobody is locked out · back by itself
 coming back · superseded · a name is taken · who waits gets the name
 leaving is leaving · claims go · always led · a resignation is followed at once · readiness
+a refusal is true · a reading is no older than its question · a failover ends nobody
+who is ended gives up its place · a place is not kept for ever
 capabilities · guard · guard fairness · load · it stops
 """
 """Every promise. A batch in which one of them was never put to the test has not kept it."""
@@ -56,7 +67,7 @@ def story(town: Town, length: float) -> Script:
     yield 3.0
     yield from town.settle()
     while world.now < length:
-        plan = list(SCENES)
+        plan = [scene for scene in SCENES if fits(town, scene)]
         rng.shuffle(plan)
         for scene in plan:
             if world.now >= length:

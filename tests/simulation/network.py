@@ -7,8 +7,9 @@ its patience is over, and is told that the outcome is not known, unless nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Any
 
 from headcount.core.work import DoBeat
 from tests.simulation.process import Flight, Process
@@ -102,11 +103,27 @@ class Network:
             self.carry_out(flight)
 
     def carry_out(self, flight: Flight) -> None:
-        world, weather, process = self.world, self.weather, flight.hand.process
+        process = flight.hand.process
         flight.doubt = True
         process.client.arrived = flight.came_in
-        answer = process.client.carry_out(flight.request)
+        self._go_on(flight, process.client.serve(flight))
         process.client.arrived = None
+
+    def _go_on(self, flight: Flight, steps: Generator[float, None, Any]) -> None:
+        """The next step of what the store does about a request; after the last, the answer."""
+        try:
+            pause = next(steps)
+        except StopIteration as done:
+            self._answer(flight, done.value)
+            return
+        if not flight.under_way:
+            flight.under_way = True
+            self.world.at(max(self.world.now, flight.until), flight.hand.give_up, flight)
+        self.airborne = max(self.airborne, flight.until, self.world.now + pause)
+        self.world.after(pause, self._go_on, flight, steps)
+
+    def _answer(self, flight: Flight, answer: Any) -> None:
+        world, weather, process = self.world, self.weather, flight.hand.process
         delay = self.delay()
         if self.slow_answers is not None and self.slow_answers[0] is process:
             delay += self.slow_answers[1]

@@ -42,7 +42,6 @@ from headcount.core.work import (
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Delta, Moment, Ring, Snapshot
 from tests.simulation.eyes import Eyes
-from tests.simulation.server import Client
 from tests.simulation.world import HostClock
 
 if TYPE_CHECKING:
@@ -68,7 +67,18 @@ SPIN = 150
 class Flight:
     """One request on its way."""
 
-    __slots__ = ("asked", "came_in", "doubt", "hand", "kind", "patience", "request", "token", "until")
+    __slots__ = (
+        "asked",
+        "came_in",
+        "doubt",
+        "hand",
+        "kind",
+        "patience",
+        "request",
+        "token",
+        "under_way",
+        "until",
+    )
 
     def __init__(self, hand: Hand, token: int, request: Any, asked: Moment, patience: float) -> None:
         self.hand = hand
@@ -80,8 +90,15 @@ class Flight:
         """The true time at which its sender gives up."""
         self.kind = KINDS[type(parts(request)[0])]
         self.came_in: Any = None
+        self.under_way = False
+        """Whether the store does something about it that takes several steps."""
         self.doubt = False
         """Whether it was carried out, or still may be."""
+
+    @property
+    def given_up(self) -> bool:
+        """Whether its sender does not wait for it any more, and takes no note of what comes of it."""
+        return self.token != self.hand.token or self.hand.process.dead
 
 
 class Hand:
@@ -136,8 +153,10 @@ class Hand:
             self._bell_at = math.inf
             if request.until < math.inf:
                 world.at(max(world.now, process.clock.true(request.until)) + 1e-6, self._over, self.token)
-            if isinstance(request, Listen) and request.doorbell and process.bell_rings:
-                self.ring()
+            if isinstance(request, Listen) and request.doorbell:
+                process.client.listening()
+                if process.bell_rings:
+                    self.ring()
             return
         self.idle = None
         self._count(request)
@@ -255,12 +274,12 @@ class Process:
         self.name, self.host = name, host
         self.id = town.fresh(f"{name}-", 32)
         self.clock = HostClock(town.world, rate, rng.uniform(100, 1e6), 1.7e9 + rng.uniform(-1e6, 1e6))
-        self.client = Client(town.server)
+        self.client = town.server.connect(self)
         self.node = Node(town.guarantees, self.clock.boot)
         self.watches = watches
         self.plan: Any = None
         self._watched: dict[tuple[str, str], None] = {}
-        self.bell = self.client.doorbell()
+        self.bell: Any = self.client.doorbell()
         self.bell_rings = False
         self.patience = town.patience
         self.agents: list[Agent] = []
@@ -290,11 +309,12 @@ class Process:
         return self.runs and not (self.cut or self.heart.hung or self.watcher.hung or self.clock.frozen)
 
     def begin(self) -> None:
-        self.town.server.wakes.append(self._changed)
+        self.town.server.waiters.append(self)
         self.heart.step()
         self.watcher.step()
 
-    def _changed(self) -> None:
+    def rung(self) -> None:
+        """The store says that something has changed."""
         if self.dead:
             return
         world = self.world
@@ -313,7 +333,7 @@ class Process:
         self.bell_rings = False
         self.bell.wake()
         try:
-            ring = self.bell.wait(0)
+            ring: Ring = self.bell.wait(0)
         except HeadcountError as error:
             return error
         if self.town.lossy and self.world.rng.random() < 0.02:
@@ -436,8 +456,8 @@ class Process:
         self.world.note("crash", self.name)
         self.dead = True
         self.died_at = self.world.now
-        if self._changed in self.town.server.wakes:
-            self.town.server.wakes.remove(self._changed)
+        if self in self.town.server.waiters:
+            self.town.server.waiters.remove(self)
 
     def pause(self, seconds: float, *, between: str = "", hand: str = "heart") -> None:
         """SIGSTOP; `between`: not before the next request has been `asked`, or its `answer` is here."""

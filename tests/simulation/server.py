@@ -8,8 +8,8 @@ its lock, as a statement of SQL does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Generator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from headcount.core.work import DoAdvance, DoBeat
 from headcount.engine.errands import beat, do
@@ -20,12 +20,15 @@ from headcount.stores.memory import MemoryServer, MemoryStore
 from tests.simulation.truth import Truth
 from tests.simulation.world import HostClock
 
+if TYPE_CHECKING:
+    from tests.simulation.process import Flight, Process
+
 
 class Server(MemoryServer):
     def __init__(self, truth: Truth, mode: str, interval: float, clock: HostClock) -> None:
         self.truth = truth
-        self.wakes: list[Any] = []
-        """Whoever waits at a doorbell: called when something has changed."""
+        self.waiters: list[Any] = []
+        """Whoever waits at a doorbell: told when something has changed."""
         self.closing: SessionId | None = None
         super().__init__(mode, interval=interval, clock=clock.boot, wall=lambda: clock.moment().wall)
         truth.server = self
@@ -40,6 +43,14 @@ class Server(MemoryServer):
         super().write(name, ledger)
         group = self.groups[name]
         if group.revision != before or ledger.revision != before:
+            self.noted(name)
+
+    def noted(self, name: str) -> None:
+        """A group is another than it was."""
+        group = self.groups.get(name)
+        if group is None:
+            self.truth.deleted(name)
+        else:
             self.truth.wrote(name, group.revision, group.rows, group.marks, group.claims)
 
     def ring(self, name: str) -> None:
@@ -47,13 +58,22 @@ class Server(MemoryServer):
         self.chime()
 
     def chime(self) -> None:
-        for wake in self.wakes:
-            wake()
+        for waiter in self.waiters:
+            waiter.rung()
 
     def end(self, ended: Collection[SessionId]) -> None:
         if ended:
-            self.truth.fences(sorted(s for s in ended if s != self.closing))
+            self.truth.ended_early(sorted(s for s in ended if s in self.early))
+            self.truth.fences(sorted(s for s in ended if s != self.closing and s not in self.early))
         super().end(ended)
+
+    def heal(self) -> None:
+        """Whatever was wrong with it, is not any more."""
+
+    def connect(self, owner: Process) -> Client:
+        """One process's connection."""
+        del owner
+        return Client(self)
 
 
 class Client(MemoryStore):
@@ -107,14 +127,22 @@ class Client(MemoryStore):
     def create_group(self, group: str) -> bool:
         created = super().create_group(group)
         if created:
-            self.truth.wrote(group, self.server.groups[group].revision, {}, {}, {})
+            self.server.noted(group)
         return created
 
     def delete_group(self, group: str) -> bool:
         deleted = super().delete_group(group)
         if deleted:
-            self.truth.deleted(group)
+            self.server.noted(group)
         return deleted
+
+    def listening(self) -> None:
+        """Its owner begins to wait at the doorbell."""
+
+    def serve(self, flight: Flight) -> Generator[float, None, Any]:
+        """What has arrived is carried out, in as many steps as it takes: here, in one."""
+        yield from ()
+        return self.carry_out(flight.request)
 
     def carry_out(self, request: Any) -> Any:
         """What the hand of a process has asked for; the error, if there is one."""

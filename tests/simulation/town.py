@@ -1,14 +1,15 @@
 """One town: a store, a network, a handful of processes, and a plan of what goes wrong.
 
-A seed decides everything: the mode of the store, the interval, how far apart the clocks run, who lives
-where and joins what, which faults come in which order and when. The plan (`faults`) takes the town from
-one quiet state to the next: something happens, everything is healed, and then the town has to *settle*
-within a bound: everybody who wants in is in, every view agrees with the store, every group is led. What
-must never happen is checked all the time, by `truth` and `eyes`.
+A seed decides everything: the mode of the store, and what servers it has (`engines`); the interval, how far
+apart the clocks run, who lives where and joins what, which faults come in which order and when. The plan
+(`faults`) takes the town from one quiet state to the next: something happens, everything is healed, and then
+the town has to *settle* within a bound: everybody who wants in is in, every view agrees with the store, every
+group is led. What must never happen is checked all the time, by `truth` and `eyes`.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ from headcount.core.membership import Membership, OnConflict, Phase
 from headcount.errors import HeadcountError
 from headcount.model import Guarantees, Remark, Session, Withdraw, Write
 from headcount.stores import memory
+from tests.simulation.engines import KINDS, Engine, EtcdLike, ZooKeeperLike
+from tests.simulation.engines.machines import Ensemble
 from tests.simulation.network import Network, Weather
 from tests.simulation.process import Process
 from tests.simulation.server import Client, Server
@@ -67,16 +70,19 @@ class Result:
 
 
 class Town(Network):
-    def __init__(self, seed: int, *, mode: str | None = None, record: bool = False) -> None:
-        world = World(seed, record=record)
+    def __init__(
+        self, seed: int, *, mode: str | None = None, engine: str | None = None, record: bool = False
+    ) -> None:
+        forced = f" ENGINE={engine}" if engine else f" MODE={mode}" if mode else ""
+        world = World(seed, forced=forced, record=record)
         super().__init__(world)
         rng = world.rng
         self.mode = mode or rng.choice(("ticks", "ticks", "sessions"))
+        self.engine = "plain" if self.mode == "ticks" else engine or KINDS[seed % len(KINDS)]
+        """What the sessions of the town stand on, where it has no ticks."""
         self.interval = rng.choice((1.0, 1.0, 0.5))
         self.truth = Truth(self.world)
         clock = HostClock(self.world, some_rate(rng), rng.uniform(0, 1e6), 1.8e9)
-        self.server_clock = clock
-        self.server = Server(self.truth, self.mode, self.interval, clock)
         self.lossy = rng.choice((0.0, 0.0, 0.3)) if self.mode == "ticks" else 0.0
         self.guarantees: Guarantees = memory.TICKS if self.mode == "ticks" else memory.SESSIONS
         if self.lossy:
@@ -89,9 +95,34 @@ class Town(Network):
         self._names: set[str] = set()
         ttls = [t * self.interval for t in (3, 4, 5, 6, 7.5, 10)]
         self.ttls = list(rng.sample(ttls, 3))
+        if self.engine == "etcd":
+            self.ttls = [float(math.ceil(ttl)) for ttl in self.ttls]
         self.patience = min(self.ttls) / 6 * rng.uniform(0.6, 0.95)
+        self.server_clock = clock
+        self.server = self._store()
         self.operator = Client(self.server)
-        self.world.note("a town of", self.mode, f"interval {self.interval:g}", f"ttls {self.ttls}")
+        self.world.note(
+            "a town of", self.mode, self.engine, f"interval {self.interval:g}", f"ttls {self.ttls}"
+        )
+
+    def _store(self) -> Server:
+        clock = self.server_clock
+        if self.engine == "plain":
+            self.server_clocks = [clock]
+            return Server(self.truth, self.mode, self.interval, clock)
+        # A request is several round trips here: where one is slow, none would come to its end.
+        low, high = self.calm_weather.delay
+        self.weather = self.calm_weather = Weather((min(low, 0.001), min(high, 0.004)))
+        kind = ZooKeeperLike if self.engine == "zookeeper" else EtcdLike
+        server = kind(self.truth, self.interval, clock, self.ttls)
+        self.guarantees = server.guarantees
+        self.server_clocks = [machine.clock for machine in server.ensemble.machines]
+        return server
+
+    @property
+    def ensemble(self) -> Ensemble | None:
+        """The servers of the store, if it has several."""
+        return self.server.ensemble if isinstance(self.server, Engine) else None
 
     # ── who lives here ──
 
@@ -152,6 +183,11 @@ class Town(Network):
             for m in agent.memberships.values()
             if m.phase is Phase.JOINED and (agent.me.instance, m.group) in process.wanted
         ]
+
+    def end_from_outside(self, session: str) -> bool:
+        """Somebody ends a session with the store's own tools, before its time. Whether it could be done."""
+        self.server.end_early(session)
+        return session in self.server.early
 
     def owner(self, session: str) -> Process | None:
         """Whose session this is."""
@@ -237,6 +273,7 @@ class Town(Network):
         """Everything that was broken is repaired, and whoever is paused goes on."""
         self.weather, self.held, self.bustle = self.calm_weather, [], False
         self.slow_answers, self.keep_inside, self.inside = None, None, []
+        self.server.heal()
         self.flow()
         for process in self.living:
             process.cut = process.hears = False
@@ -299,11 +336,18 @@ class Town(Network):
         self.world.after(3.0, self._look_around)
 
 
-def run(seed: int, *, mode: str | None = None, length: float = LENGTH, record: bool = False) -> Result:
+def run(
+    seed: int,
+    *,
+    mode: str | None = None,
+    engine: str | None = None,
+    length: float = LENGTH,
+    record: bool = False,
+) -> Result:
     """One town from its founding to its end. Raises `Broken` when a promise was not kept."""
     from tests.simulation import faults
 
-    town = Town(seed, mode=mode, record=record)
+    town = Town(seed, mode=mode, engine=engine, record=record)
     try:
         town.found()
         town.world.play(faults.story(town, length))
@@ -315,7 +359,13 @@ def run(seed: int, *, mode: str | None = None, length: float = LENGTH, record: b
     world = town.world
     lines = world.lines if record else []
     return Result(
-        seed, town.mode, world.now, world.faults, world.kept, world.digest() if record else "", lines
+        seed,
+        f"{town.mode}, {town.engine}",
+        world.now,
+        world.faults,
+        world.kept,
+        world.digest() if record else "",
+        lines,
     )
 
 

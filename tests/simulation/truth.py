@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from headcount.core.agent import Agent
 from headcount.core.leadership import TermState
-from headcount.model import Claim, Mark, Row, Session, SessionId, State
+from headcount.model import Claim, Mark, Moment, Row, Session, SessionId, State
 from tests.simulation.past import Past, short
 from tests.simulation.world import DRIFT, World
 
@@ -37,8 +37,14 @@ class Truth:
         self.latest: dict[str, Past] = {}
         self.sessions: dict[SessionId, Session] = {}
         self.taken: dict[SessionId, float] = {}
+        self.counted: dict[SessionId, float] = {}
+        """From when its ttl counts, for whoever may end it: since it heard of a beat that was taken."""
+        self.blur = 0.0
+        """Seconds for which a server that is cut off may confirm what is not so any more."""
         self.taken_in: dict[str, tuple[int, int]] = {}
         self.fenced: dict[SessionId, float] = {}
+        self.given_up: dict[SessionId, None] = {}
+        """Sessions that their own process has ended, while it beat others."""
         self.sheltered: dict[SessionId, str] = {}
         """Sessions that must not be fenced now, and why."""
         self.on_beat: list[Callable[[SessionId], None]] = []
@@ -70,15 +76,29 @@ class Truth:
         self.sheltered = {}
         self.world.note("the store begins anew, epoch", server.epoch)
 
-    def took(self, session: SessionId, opened: Session | None = None, at: float | None = None) -> None:
-        """A beat was taken, or a session opened, which counts as one."""
+    def took(
+        self,
+        session: SessionId,
+        opened: Session | None = None,
+        at: float | None = None,
+        *,
+        counts: bool = True,
+    ) -> None:
+        """A beat was taken, or a session opened, which counts as one. `counts`: who ends sessions knows."""
         when = self.world.now if at is None else at
         if opened is not None:
             self.sessions[session] = opened
         self.taken[session] = max(self.taken.get(session, 0.0), when)
+        if counts:
+            self.counts(session, when)
         self.taken_in[self.sessions[session].process] = self.server.clock_row.at
         for hear in self.on_beat:
             hear(session)
+
+    def counts(self, session: SessionId, at: float | None = None) -> None:
+        """Whoever may end this session has heard of it."""
+        when = self.world.now if at is None else at
+        self.counted[session] = max(self.counted.get(session, 0.0), when)
 
     def ticked(self, before: tuple[int, int], ticker: SessionId) -> None:
         self.world.note("tick", before[1] + 1, "by", ticker)
@@ -92,9 +112,10 @@ class Truth:
         """These sessions are about to be fenced for being overdue."""
         world, server = self.world, self.server
         for session in sessions:
-            ttl, waited = self.sessions[session].ttl, world.now - self.taken[session]
+            ttl, waited = self.sessions[session].ttl, world.now - self.counted[session]
             world.note("fenced", session, f"beat taken {waited:.3f} s ago, ttl {ttl:g}")
-            self._overdue(session, "fenced")
+            if session not in self.given_up:
+                self._overdue(session, "fenced")
             if session in self.sheltered:
                 raise world.broken("stall safety", f"{session} was fenced: {self.sheltered[session]}")
             self.fenced[session] = world.now
@@ -102,13 +123,26 @@ class Truth:
         if server.mode == "ticks":
             self._guard(sessions)
 
+    def ended_early(self, sessions: list[SessionId]) -> None:
+        """Somebody has ended these from outside: that is no fault of the store's."""
+        for session in sessions:
+            self.world.note("ended from outside", session)
+            self.fenced[session] = self.world.now
+
+    def gives_up(self, session: SessionId, now: Moment) -> None:
+        """Its own process ends it, for it has not been beaten in time: it must not be trusted any more."""
+        self.given_up[session] = None
+        presence = self.agents[self.sessions[session].instance].presence
+        if presence.session_id == session and presence.trusts(now):
+            raise self.world.broken("accuracy", f"{session} was given up by its process, which trusts it")
+
     def _overdue(self, session: SessionId, what: str) -> None:
         """A beat landing at the very end of a tick gains nothing; every tick after the next takes a
         whole interval of somebody's clock."""
         server, ttl = self.server, self.sessions[session].ttl
         interval = server.clock_row.interval
         whole = math.ceil(ttl / interval - 1e-9) * interval if server.mode == "ticks" else ttl
-        waited = self.world.now - self.taken[session]
+        waited = self.world.now - self.counted[session]
         if waited < whole / (1 + DRIFT) - 1e-6:
             raise self.world.broken(
                 "accuracy",

@@ -32,8 +32,16 @@ Script = Generator[float, None, None]
 class Broken(AssertionError):
     """A promise was not kept. Run the same seed, on the same commit, to see it again."""
 
-    def __init__(self, promise: str, message: str, trace: list[str] | None = None, seed: int = -1) -> None:
+    def __init__(
+        self,
+        promise: str,
+        message: str,
+        trace: list[str] | None = None,
+        seed: int = -1,
+        forced: str = "",
+    ) -> None:
         super().__init__(promise, message)
+        self._forced = forced
         self.promise = promise
         self.message = message
         self.trace = trace or []
@@ -44,7 +52,7 @@ class Broken(AssertionError):
             [
                 f"{self.promise}: {self.message}",
                 *(f"    {line}" for line in telling(self.trace)[-60:]),
-                f"To see it again: make sim SEED={self.seed}",
+                f"To see it again: make sim SEED={self.seed}{self._forced}",
             ]
         )
 
@@ -56,8 +64,10 @@ def telling(lines: list[str]) -> list[str]:
 class World:
     """True time, the heap of events, the only source of chance, and the trace."""
 
-    def __init__(self, seed: int, *, record: bool = False) -> None:
+    def __init__(self, seed: int, *, forced: str = "", record: bool = False) -> None:
         self.seed = seed
+        self.forced = forced
+        """What was not left to the seed, as `make sim` is told it."""
         self.rng = random.Random(seed)
         self.now = 0.0
         self.faults: Counter[str] = Counter()
@@ -102,7 +112,7 @@ class World:
         return hashlib.blake2b("\n".join(self.lines).encode(), digest_size=16).hexdigest()
 
     def broken(self, promise: str, message: str) -> Broken:
-        return Broken(promise, f"at {self.now:.4f}: {message}", self.lines, self.seed)
+        return Broken(promise, f"at {self.now:.4f}: {message}", self.lines, self.seed, self.forced)
 
 
 class HostClock:

@@ -405,6 +405,42 @@ def test_what_is_not_confirmed_in_time_is_still_wanted(connect: Connect) -> None
     eventually(lambda: ben.group("workers").view()["ann"].status is Status.LEFT, "left")
 
 
+def test_what_was_done_by_a_try_that_nobody_heard_of_is_told_as_done(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has done it, and its answer was lost; the next try finds it done, and so it is ours."""
+    ann = connect("ann")
+    assert ann._hub is not None
+    store = ann._hub.store
+
+    def deaf(name: str) -> None:
+        """The first answer of this call is lost."""
+        real, heard = getattr(store, name), itertools.count()
+
+        def call(*arguments: Any, **more: Any) -> Any:
+            answer = real(*arguments, **more)
+            if next(heard) == 0:
+                raise OutcomeUnknown("no answer")
+            return answer
+
+        monkeypatch.setattr(store, name, call)
+
+    deaf("create_group")
+    assert ann.create_group("workers") is True
+    assert ann.create_group("workers") is False
+    deaf("delete_group")
+    ann.delete_group("workers")
+    with pytest.raises(GroupNotFound):
+        ann.delete_group("workers")
+    ben = connect("ben", elsewhere=1)
+    ben.join_group("workers", create=True)
+    ben.leave_group("workers")
+    deaf("commit")
+    ann.group("workers").forget("ben")
+    with pytest.raises(MemberNotFound):
+        ann.group("workers").forget("ben")
+
+
 def test_what_had_not_begun_is_never_done(connect: Connect) -> None:
     ann = connect("ann", timeout=0.3)
     ann.join_group("workers", create=True)

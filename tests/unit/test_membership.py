@@ -891,6 +891,21 @@ def test_the_expelled_are_out_and_barred():
     assert not town.rows()["ann"].live
 
 
+def test_the_expelled_give_their_place_up_as_soon_as_nobody_acts_within_it():
+    """They wait a ttl until they look again; their successor does not."""
+    town = Town()
+    ann = Person(town).joined()
+    ann.m.inside = True
+    town.mark("ann", expelled=True)
+    ann.look()
+    ann.run()
+    assert len(town.store.read("g").claims) == 1
+    ann.m.inside = False
+    ann.run()
+
+    assert town.store.read("g").claims == ()
+
+
 def test_the_expelled_come_back_when_that_is_lifted():
     """By themselves, within a ttl."""
     town = Town()

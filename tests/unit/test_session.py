@@ -319,6 +319,30 @@ def test_where_beats_are_told_late_trust_never_goes_beyond_the_ttl_from_the_one_
     assert presence.trusted_until == 7.1 + 6.0 - 2.0
 
 
+def test_where_beats_are_told_late_one_right_after_another_makes_neither_sure():
+    """After a long silence two beats follow each other: the server that ends sessions may have heard of none
+    of them yet, and counts from the one before the silence."""
+    presence = Presence("ann", 6.0, beat=0.5)
+    presence.opened(SESSION, Granted(ttl=6.0, margin=2.0), at(0.0), at(0.0))
+    presence.taken(0, at(5.0), at(5.1))
+    presence.taken(0, at(5.5), at(5.6))
+    assert presence.trusted_until == 0.0 + 6.0 - margin_of(6.0)
+
+    presence.taken(0, at(6.5), at(6.6))
+    assert presence.trusted_until == 6.5 + 6.0 - 2.0
+
+
+def test_a_session_that_shares_a_life_is_trusted_by_the_beats_of_the_others():
+    """ZooKeeper: it is opened in a session that others have beaten last four seconds ago, and of whose newest
+    beat, which this is, the server that leads has not heard."""
+    presence = Presence("ann", 6.0)
+    presence.opened(SESSION, Granted(ttl=6.0, margin=2.0, late=4.0), at(10.0), at(10.0))
+    assert presence.trusted_until == 10.0 - 4.0 + 6.0 - margin_of(6.0)
+
+    presence.taken(0, at(12.0), at(12.1))
+    assert presence.trusted_until == 10.0 + 6.0 - margin_of(6.0)
+
+
 def test_where_beats_are_told_at_once_only_the_last_one_counts():
     """A store without a wider margin: trust goes with the last beat, however late it came."""
     presence = Presence("ann", 6.0)

@@ -39,6 +39,7 @@ from headcount.core.work import (
 from headcount.engine.errands import beat, do
 from headcount.errors import (
     AccessDenied,
+    CapabilitiesTooLarge,
     ConfigError,
     GroupNotFound,
     HeadcountError,
@@ -1154,6 +1155,31 @@ def test_a_mistake_of_the_application_is_no_outage():
     assert isinstance(nobody.error, GroupNotFound)
     assert process.told() == []
     assert process.node.outage.since is None
+
+
+def outage(process: Process) -> bool:
+    return process.node.outage.since is not None
+
+
+def test_a_group_that_cannot_be_read_is_an_outage():
+    """Whatever it is that hinders it: it is told, and not asked for again and again in no time."""
+    process = Process(Town())
+    process.watch(process.agent())
+    process.settle()
+    process.fault = lambda request: CapabilitiesTooLarge("x") if isinstance(request, DoRead) else None
+    Process(process.town, "other").joined("ben")
+    before = len(process.log)
+    process.live(10.0)
+
+    assert kinds(process.log[before:]).count("DoRead") < 40
+    assert outage(process)
+    view = process.node.replicas["g"].view
+    assert view is not None and view.degraded and "ben" not in view
+    process.fault = lambda request: None
+    process.live(3.0)
+    assert not outage(process)
+    view = process.node.replicas["g"].view
+    assert view is not None and "ben" in view
 
 
 def test_an_outage_of_the_watcher_ends_when_it_has_nothing_to_ask():

@@ -289,7 +289,11 @@ class Membership:
             return None
         if now >= self.look_again_at:
             return Step.LOOK
-        if self.phase is Phase.OUT or now < self.not_before:
+        if self.phase is Phase.OUT:
+            return None
+        if self.phase is Phase.BARRED and (acknowledged := self._acknowledge()):
+            return acknowledged  # others wait for the place, however long we wait for ours
+        if now < self.not_before:
             return None
         if self._must_create:
             return Step.CREATE
@@ -299,7 +303,7 @@ class Membership:
             case Phase.LEAVING:
                 return self._goodbye()
             case Phase.BARRED:
-                return self._acknowledge() or self._look_again(now)
+                return self._look_again(now)
             case Phase.JOINING:
                 return self._enter(ready, now)
             case Phase.JOINED:

@@ -16,8 +16,9 @@ a read that was sent after the notice arrived. Trust also ends if the time of da
 clock by more than the margin: the machine was frozen in a way that the clock did not see.
 
 A store whose servers hear of a beat from one another (`Granted.margin`) may not have told the one that
-would end the session yet, when it took the beat. What is sure is the beat before: so trust never goes
-beyond the ttl from that one. While beats come in time, the wider margin is the shorter of the two.
+would end the session yet, when it took the beat. What is sure is the beat before, if it was a while before:
+so trust never goes beyond the ttl from that one. While beats come in time, the wider margin is the shorter of
+the two.
 
 `generation` counts how often trust ran out. A term remembers the one it began in.
 
@@ -34,6 +35,10 @@ import math
 
 from headcount.core.backoff import Backoff
 from headcount.model import Granted, Moment, Seconds, Session, SessionId
+
+APART = 0.75
+"""Part of a margin that a beat must be older than the next, to be surely known to all when that is taken: a
+little less than between two beats of which the second went along with others."""
 
 
 def margin_of(ttl: Seconds) -> Seconds:
@@ -66,7 +71,8 @@ class Presence:
         """Whether a row in this session has had a place that others may be waiting for."""
         self._told_late = False
         """Whether those who would end the session hear of a beat only a while after it was taken."""
-        self._asked_before = 0.0
+        self._sure_at = self._asked_at = 0.0
+        """When the beat was asked that they have surely heard of, and when the next one was after it."""
         self._unserved = (0.0, 0.0)
         """From when until when no beat was taken though we asked: the last such time, perhaps not over."""
         self._retry = Backoff(min(0.1, self.beat_every / 8), self.beat_every / 2, name)
@@ -91,7 +97,7 @@ class Presence:
         self.beat_every = min(self.beat_every, granted.ttl * self._beat_part)  # a store may grant less
         self._margin = granted.margin if granted.margin is not None else margin_of(granted.ttl)
         self._told_late = granted.margin is not None
-        self._asked_before = asked.boot
+        self._sure_at = self._asked_at = asked.boot - granted.late
         self._pending = None
         self._notice_read = self._notice_told = 0
         self._unread_since = None
@@ -111,10 +117,9 @@ class Presence:
         if self._unserved[1] > now.boot:
             self._unserved = (self._unserved[0], now.boot)
         self._taken_at = now.boot
-        before, self._asked_before = self._asked_before, asked.boot
         if self._told_late:
             # It surely has this beat only by the next one; so it may have counted from the one before.
-            until = min(until, before + self.ttl - margin_of(self.ttl))
+            until = min(until, self._sure(asked.boot) + self.ttl - margin_of(self.ttl))
         self.next_beat = asked.boot + self.beat_every
         trust = (until, asked.wall - asked.boot)
         if notice <= self._notice_read:
@@ -126,6 +131,12 @@ class Presence:
         if self._unread_since is None:
             self._unread_since = now.boot
         self._pending = trust
+
+    def _sure(self, asked: Seconds) -> Seconds:
+        """When the beat was asked that they have surely heard of, now that another one was taken."""
+        if asked - self._asked_at >= APART * self._margin:
+            self._sure_at, self._asked_at = self._asked_at, asked
+        return self._sure_at
 
     def missed(self, now: Moment) -> None:
         """A beat got no usable answer: try again soon, well within the interval."""

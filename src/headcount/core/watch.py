@@ -300,7 +300,7 @@ class Watcher:
         kind = type(requests[0]).__name__
         if isinstance(request, DoOpen | DoCommit | DoTogether):
             answer = self._make_room(len(requests), answer)
-        if isinstance(answer, HeadcountError) and not isinstance(answer, LookupError | ValueError):
+        if isinstance(answer, HeadcountError) and not _of_the_caller(request, answer):
             node.failed(kind, answer, now.boot)
             self._not_before = now.boot + self._retry.failed()
             if isinstance(request, DoRead | DoSweep | Listen):
@@ -468,6 +468,14 @@ class Watcher:
             for group, replica in node.replicas.items():
                 if group not in node.dirty:
                     replica.confirm(asked.boot)
+
+
+def _of_the_caller(request: WatchRequest, error: HeadcountError) -> bool:
+    """Whether an error is about what was asked for, and says nothing of the store. Who reads has given
+    nothing that could be wrong: a group that cannot be read is not asked for again at once."""
+    if isinstance(error, ValueError):
+        return not isinstance(request, DoRead | DoSweep | Listen)
+    return isinstance(error, LookupError)
 
 
 def _weight(request: DoOpen | DoCommit) -> int:

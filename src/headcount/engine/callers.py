@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from headcount import native
 from headcount.core.backoff import Backoff
 from headcount.engine.identity import boot
-from headcount.errors import HeadcountError
+from headcount.errors import HeadcountError, OutcomeUnknown
 from headcount.stores.base import Store
 
 T = TypeVar("T")
@@ -60,6 +60,22 @@ class Job(Generic[T]):
         if not self.done.is_set():
             self.error = error
             self.done.set()
+
+
+def in_doubt(write: Callable[[Store], bool]) -> Callable[[Store], bool]:
+    """A write that says whether it has changed anything, for a job, which may be repeated. If nobody knows
+    of an earlier try, what is so now may be its work."""
+    doubted = False
+
+    def told(store: Store) -> bool:
+        nonlocal doubted
+        try:
+            return write(store) or doubted
+        except OutcomeUnknown:
+            doubted = True
+            raise
+
+    return told
 
 
 class Jobs:

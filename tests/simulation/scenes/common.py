@@ -16,6 +16,9 @@ Scene = Callable[[Town], Script]
 
 SCENES: list[Scene] = []
 
+NEEDS: dict[str, Callable[[Town], bool]] = {}
+"""By the name of a scene, in which towns it can be played; all others, in all."""
+
 ROUGH = Weather((0.005, 0.3), lost=0.03, answer_lost=0.03, late=0.02)
 STORM = Weather((0.001, 0.8), lost=0.15, answer_lost=0.15, late=0.1)
 
@@ -23,6 +26,29 @@ STORM = Weather((0.001, 0.8), lost=0.15, answer_lost=0.15, late=0.1)
 def scene(found: Scene) -> Scene:
     SCENES.append(found)
     return found
+
+
+def scene_where(needed: Callable[[Town], bool]) -> Callable[[Scene], Scene]:
+    """A scene that not every town can play."""
+
+    def note(found: Scene) -> Scene:
+        NEEDS[found.__name__] = needed
+        return scene(found)
+
+    return note
+
+
+def fits(town: Town, found: Scene) -> bool:
+    needed = NEEDS.get(found.__name__)
+    return needed is None or needed(town)
+
+
+def where_sessions_end_by_themselves(town: Town) -> bool:
+    return town.mode == "sessions"
+
+
+def where_there_are_servers(town: Town) -> bool:
+    return town.ensemble is not None
 
 
 def weather(town: Town, *, rough: float = 0.4) -> None:
@@ -59,7 +85,8 @@ def extremes(town: Town, slow: Process) -> None:
     """One clock as slow as it may be, all others as fast as they may be."""
     for process in town.well:
         process.clock.run_at(1 - DRIFT if process is slow else 1 + DRIFT)
-    town.server_clock.run_at(1 + DRIFT)
+    for clock in town.server_clocks:
+        clock.run_at(1 + DRIFT)
 
 
 def rows_of(town: Town) -> list[Any]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from tests.simulation.engines.machines import Ensemble
 from tests.simulation.scenes.common import ROUGH, STORM, scene, some, take_away
 from tests.simulation.town import Plan, Town
 from tests.simulation.world import Script
+
+KINDS = ("crash", "pause", "cut", "hang", "jump", "takeover", "mark", "forget", "choke")
+ENDINGS = ("end",) * 2
+SERVERS = ("server",) * 3
 
 
 @scene
@@ -15,7 +20,7 @@ def storm(town: Town) -> Script:
     for _ in range(rng.randint(2, 5)):
         yield rng.uniform(1, 8)
         process = some(town)
-        what = rng.choice(("crash", "pause", "cut", "hang", "jump", "takeover", "mark", "forget", "choke"))
+        what = rng.choice(KINDS + ENDINGS * (town.mode == "sessions") + SERVERS * (town.ensemble is not None))
         town.world.faults[f"{what} in a storm"] += 1
         if what == "crash":
             process.crash()
@@ -36,6 +41,11 @@ def storm(town: Town) -> Script:
         elif what == "choke":
             town.choke(*rng.sample(("beat", "tick", "commit", "read"), rng.randint(1, 4)))
             town.world.after(rng.uniform(0.2, 1.5) * max(town.ttls), town.flow)
+        elif what == "end":
+            for agent in process.agents:
+                town.end_from_outside(agent.presence.session_id)
+        elif what == "server" and town.ensemble is not None:
+            _trouble(town.ensemble, town)
         else:
             joined = town.joined(process)
             if joined:
@@ -52,6 +62,13 @@ def storm(town: Town) -> Script:
         for member_id in past.marks:
             town.mark(group, member_id)
     yield 0.5
+
+
+def _trouble(ensemble: Ensemble, town: Town) -> None:
+    """With one server; the one before is well again."""
+    ensemble.heal()
+    rng = town.world.rng
+    rng.choice((ensemble.crash, ensemble.pause, ensemble.cut))(rng.choice(ensemble.machines))
 
 
 def _restart(town: Town, plan: Plan) -> None:

@@ -19,7 +19,7 @@ from headcount import native
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Seconds
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.errors import Elsewhere, NotLoggedIn, translate
+from headcount.stores.etcd.errors import Elsewhere, LeaseExists, NotLoggedIn, translate
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it talks of each fork on stderr
 grpc = native.library("grpc")
@@ -116,12 +116,24 @@ class Client:
                 return Answer(told, sent)
             except NotLoggedIn as exc:
                 self._token, failed = None, exc
+            except LeaseExists as exc:
+                exc.doubled = sent
+                raise
             except Elsewhere as exc:
                 sent, failed = True, exc
-                self._leave(host)
+                self.leave(host)
         if sent and method.writes:
             raise OutcomeUnknown(f"{failed}; what was asked may have been done")
         raise StoreUnavailable(str(failed or f"{self.address} did not answer"))
+
+    def ask_at(self, host: str, method: Method, request: Any, until: float) -> Any:
+        """The answer of this server; `Elsewhere` if it gives none in its time, though another one might."""
+        seconds = until - time.monotonic() if len(self.hosts) == 1 else TRY
+        try:
+            return self._ask_one(host, method, request, seconds)
+        except NotLoggedIn:
+            self._token = None
+            return self._ask_one(host, method, request, seconds)
 
     def _turns(self, until: float) -> Iterator[tuple[str, Seconds]]:
         """Whom to ask, and for how long; at least once."""
@@ -135,8 +147,8 @@ class Client:
                 pause = min(LONGEST_PAUSE, 2 * pause)
             yield self.hosts[self._at % len(self.hosts)], max(0.05, min(TRY, until - time.monotonic()))
 
-    def _leave(self, host: str) -> None:
-        """The next one is asked from now on, unless another thread has gone there already."""
+    def leave(self, host: str) -> None:
+        """The next one is asked from now on, unless somebody has gone there already."""
         if self.hosts[self._at % len(self.hosts)] == host:
             self._at += 1
 
@@ -161,11 +173,11 @@ class Client:
                 raise translate(exc, self._naming(host)) from exc
         return [("token", str(self._token))]
 
-    def watch(self, request: Any) -> Any:
-        """The stream of a watch, at the server that was last asked. It ends with an error if that one has no
-        leader."""
+    def watch(self, request: Any) -> tuple[str, Any]:
+        """The stream of a watch, and where: at the server that was last asked. It ends with an error if that
+        one has no leader."""
         host = self.hosts[self._at % len(self.hosts)]
-        return self._line(host, WATCH)(request, metadata=[("hasleader", "true"), *self._who(host, TRY)])
+        return host, self._line(host, WATCH)(request, metadata=[("hasleader", "true"), *self._who(host, TRY)])
 
     def _line(self, host: str, method: Method) -> Any:
         with self._lock:

@@ -4,7 +4,10 @@ A thread of ours waits on the stream, because gRPC can wait for one only without
 to be able to wake whoever waits. It decides nothing: it puts down what it heard.
 
 A stream that breaks is opened anew by the next wait, from what is then on; the wait before says that it
-broke, and that anything may have changed. One that a compaction has overtaken is such a stream."""
+broke, and that anything may have changed. One that a compaction has overtaken is such a stream.
+
+Silence means something only while the server of the stream serves: after a while of it, that one is asked,
+and no other. If it does not answer, another one is listened to, and again anything may have changed."""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from headcount.errors import HeadcountError, StoreUnavailable
 from headcount.model import Ring, Seconds
 from headcount.stores.etcd import rpc_pb2 as rpc
 from headcount.stores.etcd.client import RANGE, Client, grpc
-from headcount.stores.etcd.errors import translate
+from headcount.stores.etcd.errors import Elsewhere, translate
 from headcount.stores.etcd.keys import Keys
 
 POLL = 5.0
-"""Seconds of silence after which one small question shows whether it means anything."""
+"""Seconds of silence after which one small question to the same server shows whether it means anything."""
 
 
 class Heard:
@@ -31,6 +34,7 @@ class Heard:
         self.lost: set[str] = set()
         self.error: HeadcountError | None = None
         self.stream: Any = None
+        self.host = ""
 
     @property
     def anything(self) -> bool:
@@ -65,8 +69,8 @@ class EtcdDoorbell:
                 raise StoreUnavailable(f"{heard.error}") from heard.error
         if groups or lost:
             self._served_at = time.monotonic()
-        elif time.monotonic() >= self._served_at + POLL:
-            self._now(self._client.until())
+        elif time.monotonic() >= self._served_at + POLL and not self._serves(heard):
+            return Ring(groups=None)
         return Ring(groups=groups, lost=frozenset(lost))
 
     def wake(self) -> None:
@@ -85,25 +89,43 @@ class EtcdDoorbell:
     def _anything(self) -> bool:
         return self._heard is not None and self._heard.anything
 
-    def _now(self, until: float) -> int:
-        """The revision of etcd's that is now, as a majority knows it."""
-        request = rpc.RangeRequest(key=self._keys.about.key, count_only=True)
-        revision = int(self._client.ask(RANGE, request, until).header.revision)
-        self._served_at = time.monotonic()
-        return revision
+    def _serves(self, heard: Heard) -> bool:
+        """Whether the server of the stream still answers, and hears of a majority. If not, we listen to
+        another one from now on, where there is one."""
+        until = self._client.until()
+        try:
+            self._client.ask_at(heard.host, RANGE, self._question(), until)
+        except Elsewhere:
+            if len(self._client.hosts) == 1:
+                raise
+        else:
+            self._served_at = time.monotonic()
+            return True
+        with self._rung:
+            if self._heard is heard:
+                self._heard = None
+        heard.stream.cancel()
+        self._client.leave(heard.host)
+        if not self._closed:
+            self._open(until)
+        return False
+
+    def _question(self) -> Any:
+        return rpc.RangeRequest(key=self._keys.about.key, count_only=True)
 
     # ── the stream ──
 
     def _open(self, until: float) -> None:
+        """From what is now, as a majority knows it."""
+        now = int(self._client.ask(RANGE, self._question(), until).header.revision)
+        self._served_at = time.monotonic()
         span = self._keys.watched
         request = rpc.WatchRequest(
-            create_request=rpc.WatchCreateRequest(
-                key=span.key, range_end=span.end, start_revision=self._now(until) + 1
-            )
+            create_request=rpc.WatchCreateRequest(key=span.key, range_end=span.end, start_revision=now + 1)
         )
         heard = Heard()
         try:
-            heard.stream = self._client.watch(request)
+            heard.host, heard.stream = self._client.watch(request)
         except grpc.RpcError as exc:
             raise translate(exc, self._client.address) from exc
         self._heard = heard

@@ -32,6 +32,12 @@ class LeaseGone(HeadcountError):
     """Something was to be put with a lease that is over. Nothing was."""
 
 
+class LeaseExists(HeadcountError):
+    """There is a lease of this number: ours, if it was `doubled`, that is sent before without an answer."""
+
+    doubled = False
+
+
 class Compacted(HeadcountError):
     """What is asked for is so long ago that etcd has forgotten it."""
 
@@ -66,6 +72,8 @@ def translate(exc: Any, address: str) -> HeadcountError:
     match code:
         case "NOT_FOUND" if says("lease not found"):
             return LeaseGone(f"{address}: {text}")
+        case "FAILED_PRECONDITION" if says("lease already exists"):
+            return LeaseExists(f"{address}: {text}")
         case "OUT_OF_RANGE" if says("compacted"):
             return Compacted(f"{address}: {text}")
         case "RESOURCE_EXHAUSTED" if says("space exceeded"):

@@ -10,23 +10,25 @@ from headcount.errors import GroupNotFound
 from headcount.model import Entry, hidden
 from headcount.stores.base import HISTORY, not_empty
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.client import RANGE, READ, TXN, Client
+from headcount.stores.etcd.access import Access, new_id, races, too_busy
+from headcount.stores.etcd.client import RANGE, READ, TXN
 from headcount.stores.etcd.epochs import Epochs
 from headcount.stores.etcd.keys import Keys
 from headcount.stores.etcd.ops import at, delete, get, is_at, put, read, txn
 from headcount.stores.etcd.records import Head, Reading, Told, decode, encode
-from headcount.stores.etcd.register import Register, new_id, races, too_busy
+from headcount.stores.etcd.settling import Settling
 
 
 class Groups:
     def __init__(
-        self, client: Client, keys: Keys, reading: Reading, epochs: Epochs, register: Register
+        self, access: Access, settling: Settling, keys: Keys, reading: Reading, epochs: Epochs
     ) -> None:
-        self._client = client
+        self._access = access
+        self._client = access.client
+        self._settling = settling
         self._keys = keys
         self._reading = reading
         self._epochs = epochs
-        self._register = register
 
     def names(self) -> list[str]:
         return [name for name in self._names(self._client.until()) if not hidden(name)]
@@ -43,7 +45,7 @@ class Groups:
             answer = self._client.ask(READ, read(ops), until)
             about, head, floor, last = (response.response_range.kvs for response in answer.responses)
             if head:
-                return self._register.head(head).id == id_
+                return self._access.head(head).id == id_
             epoch = self._epochs.of(about, answer.header, until)
             begin = Head(max(_number(floor), self._revision(last), epoch << 32) + 1, id_)
             told = keys.told(group, begin.revision)
@@ -64,7 +66,7 @@ class Groups:
         until, keys, doubled = self._client.until(), self._keys, False
         for _ in races(until):
             try:
-                seen = self._register.settled(group, until)
+                seen = self._settling.settled(group, until)
             except GroupNotFound:
                 return doubled
             live = {row.member_id for row in seen.rows.values() if row is not None and row.live}
@@ -102,7 +104,7 @@ class Groups:
         until = self._client.until()
         for name in self._names(until) if group is None else [group]:
             with suppress(GroupNotFound):
-                self._register.settled(name, until)
+                self._settling.settled(name, until)
         span = self._keys.told_all if group is None else self._keys.told_of(group)
         request = rpc.RangeRequest(
             key=span.key,

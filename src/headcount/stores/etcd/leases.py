@@ -17,18 +17,34 @@ choose, tells its term.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
-from headcount.errors import StoreUnavailable
 from headcount.model import Seconds, Session, SessionId
 from headcount.stores.etcd.client import READ, TXN, Client
 from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
-from headcount.stores.etcd.ops import MOST, gathered, get, lives_by, put, read, txn, unchanged_since
+from headcount.stores.etcd.ops import (
+    GATHERED,
+    MOST,
+    Op,
+    gathered,
+    get,
+    lives_by,
+    put,
+    read,
+    txn,
+    unchanged_since,
+    when,
+)
 from headcount.stores.etcd.records import Life, decode, encode
 from headcount.stores.etcd.terms import grant, number, term_of
-from headcount.stores.etcd.witnesses import Witnesses
+from headcount.stores.etcd.witnesses import Move, Witnesses
+
+PORTION = 40
+"""Sessions that move in one transaction: of what etcd takes, each of them has two thirds."""
 
 
 class Leases:
@@ -57,15 +73,21 @@ class Leases:
         self.ttl[lease] = grant(self._client, lease, ttl, until)
         return lease
 
-    def move(self, sessions: Mapping[SessionId, int], until: float) -> None:
+    def move(self, sessions: Mapping[SessionId, int], until: float) -> bool:
         """Take these sessions to a lease of the present term, and what they hold to such a witness: all that
-        live together, to one. If the one who beats is not first, the next beat finds where it is."""
+        live together, to one. If the one who beats is not first, the next beat finds where it is. False: it
+        took so long that the leases have to be kept alive before there are more."""
+        least = min(self.ttl[old] for old in sessions.values())
+        ends = min(until, time.monotonic() + min(self._client.timeout / 2, least / 3))
         for old in set(sessions.values()):
-            new = self._after(old, until)
-            self.ours = {key: new if lease == old else lease for key, lease in list(self.ours.items())}
-            for session in [session for session, lease in sessions.items() if lease == old]:
-                with suppress(LeaseGone):
-                    self._move_one(session, old, new, until)
+            mine = [session for session, lease in sessions.items() if lease == old]
+            for n in range(0, len(mine), PORTION):
+                if n and time.monotonic() >= ends:
+                    return False
+                self._move_some(mine[n : n + PORTION], old, until)
+            if time.monotonic() >= ends:
+                return False
+        return True
 
     def _after(self, old: int, until: float) -> int:
         """Where the sessions of a lease go, if it is of an older term."""
@@ -77,28 +99,62 @@ class Leases:
             self._next = {old: new} if len(self._next) > MOST else {**self._next, old: new}
         return new
 
-    def _move_one(self, session: SessionId, old: int, new: int, until: float) -> None:
-        """All that lives with it goes along, or nothing."""
+    def _move_some(self, sessions: Sequence[SessionId], old: int, until: float) -> None:
+        """All that lives with a session goes along, or nothing of it."""
+        new = self._after(old, until)
+        self.ours = {key: new if lease == old else lease for key, lease in list(self.ours.items())}
+        keys, ttl = self._keys, self.ttl[new]
+        held = {session: self._witnesses.moving(session, new, ttl, until) for session in sessions}
+        ops = [
+            op for name in sessions for op in (get(keys.life(name)), get(keys.rooms(name), keys_only=True))
+        ]
+        answer = self._client.ask(READ, read(ops), until)
+        found = [response.response_range.kvs for response in answer.responses]
+        together: dict[SessionId, Op] = {}
+        for session, life, rooms in zip(sessions, found[::2], found[1::2], strict=True):
+            if not life or life[0].lease != old:
+                continue
+            compare = [
+                lives_by(keys.life(session), old),
+                unchanged_since(keys.rooms(session), answer.header.revision),
+            ]
+            groups = [keys.parts(kv.key)[-1] for kv in rooms]
+            puts = [
+                *held[session].ops,
+                *(self._puts(session, life[0].value, groups, new) if new != old else ()),
+            ]
+            if len(puts) <= GATHERED:
+                together[session] = when(compare, puts)
+            elif self._is_put(txn(compare, gathered(puts, len(compare))), old, until):
+                self._witnesses.moved(session, held[session])
+        if together:
+            self._move_together(together, held, old, until)
+
+    def _move_together(
+        self, ops: Mapping[SessionId, Op], held: Mapping[SessionId, Move], old: int, until: float
+    ) -> None:
+        answer = self._is_put(txn([], list(ops.values())), old, until)
+        for session, response in zip(ops, answer.responses if answer else (), strict=False):
+            if response.response_txn.succeeded:
+                self._witnesses.moved(session, held[session])
+
+    def _is_put(self, request: Any, old: int, until: float) -> Any:
+        """The answer, if it was written. Where a lease is over, be it the new one or a witness, nothing was,
+        and the next try takes others."""
+        try:
+            answer = self._client.ask(TXN, request, until)
+        except LeaseGone:
+            self._next = {lease: new for lease, new in self._next.items() if lease != old}
+            self._witnesses.look(until)
+            return None
+        return answer if answer.succeeded else None
+
+    def _puts(self, session: SessionId, value: bytes, groups: Sequence[str], new: int) -> Iterator[Op]:
         keys = self._keys
-        life, rooms = keys.life(session), keys.rooms(session)
-        held = self._witnesses.moving(session, new, self.ttl[new], until)
-        answer = self._client.ask(READ, read([get(life), get(rooms, keys_only=True)]), until)
-        there, entered = (response.response_range.kvs for response in answer.responses)
-        if not there or there[0].lease != old:
-            return
-        groups: Sequence[str] = [keys.parts(kv.key)[-1] for kv in entered]
-        ops = list(held.ops)
-        if new != old:
-            try:
-                was = decode(Life, there[0].value)
-            except ValueError as exc:
-                where = life.key.decode(errors="replace")
-                raise StoreUnavailable(
-                    f"{self._client.address}: in {where!r} there is no session: {exc}"
-                ) from exc
-            ops.append(put(life, encode(Life(was.session, was.moved + 1)), new))
-            for group in groups:
-                ops += [put(keys.here(group, session), b"", new), put(keys.room(session, group), b"", new)]
-        compare = [lives_by(life, old), unchanged_since(rooms, answer.header.revision)]
-        if self._client.ask(TXN, txn(compare, gathered(ops, len(compare))), until).succeeded:
-            self._witnesses.moved(session, held)
+        with suppress(ValueError):  # of what nobody can read, it counts as a notice that it has moved
+            was = decode(Life, value)
+            value = encode(Life(was.session, was.moved + 1))
+        yield put(keys.life(session), value, new)
+        for group in groups:
+            yield put(keys.here(group, session), b"", new)
+            yield put(keys.room(session, group), b"", new)

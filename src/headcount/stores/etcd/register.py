@@ -7,26 +7,16 @@
 The head of a group is one key, which every commit moves. So commits of a group follow each other, each having
 seen the one before; and a watch on the heads hears of each once.
 
-Who is gone. A lease that runs out takes the session's keys `here` with it, and leaves its rows. Whoever reads
-then, and finds live rows without `here`, settles it by a commit like any other, before it answers: so
-everybody sees the same, in one order of revisions. That `here` is missing needs no comparing: it comes back
-by an enter alone, and that moves the head.
-
-Who was ended early. If `held` is there though `here` is not, the owner may trust its place yet (`witnesses`):
-so that becomes a claim, which stays for as long as `held` does. Where only `here` was deleted, and the
-session lives, its owner gets a notice of it, as of any claim."""
+Before anything is looked at, whoever is gone has been written down as such (`settling`).
+"""
 
 from __future__ import annotations
 
-import random
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from headcount import native
-from headcount.errors import GroupNotFound, HeadcountError, OutcomeUnknown, StoreUnavailable
+from headcount.errors import HeadcountError, OutcomeUnknown
 from headcount.model import (
     Amend,
     Claim,
@@ -37,21 +27,15 @@ from headcount.model import (
     Outcome,
     Revision,
     Row,
-    SessionId,
     Snapshot,
     Wish,
 )
 from headcount.register import Ledger, apply_all
-from headcount.stores.etcd.client import READ, TXN, Client
+from headcount.stores.etcd.access import Access, Moved, races, too_busy
 from headcount.stores.etcd.deltas import Deltas
-from headcount.stores.etcd.epochs import Epochs
-from headcount.stores.etcd.errors import LeaseGone
-from headcount.stores.etcd.keys import Keys
-from headcount.stores.etcd.ops import MOST, at, read
-from headcount.stores.etcd.records import Head, Reading, decode
-from headcount.stores.etcd.seen import FEW, WHOLE, Missing, Need, Seen, Unsettled, guess, portions
-from headcount.stores.etcd.sessions import Sessions
-from headcount.stores.etcd.written import Written, base, entered, holders
+from headcount.stores.etcd.seen import FEW, Missing, Need, Seen, Unsettled, guess
+from headcount.stores.etcd.settling import Settling
+from headcount.stores.etcd.written import BYTES, base, entered, holders
 
 T = TypeVar("T")
 R = TypeVar("R", Row, Mark, Claim)
@@ -59,32 +43,13 @@ R = TypeVar("R", Row, Mark, Claim)
 WISHES = 50
 """Wishes in one transaction: each may compare a session, and writes three keys or more."""
 
-BYTES = 700_000
-"""Of capabilities in one transaction, which may be 1.5 MB large; they are written in base 64."""
-
-SETTLED = 1000
-"""Records that one commit takes down."""
-
-RACES = 200
-"""Times that somebody else may be first."""
-
-PAUSE = 0.02
-
-
-class Moved(Exception):
-    """Somebody has committed between two of our reads."""
-
 
 class Register:
-    def __init__(
-        self, client: Client, keys: Keys, reading: Reading, epochs: Epochs, sessions: Sessions
-    ) -> None:
-        self._client = client
-        self._keys = keys
-        self._reading = reading
-        self._epochs = epochs
-        self._sessions = sessions
-        self._deltas = Deltas(client, keys, reading)
+    def __init__(self, access: Access, settling: Settling, deltas: Deltas) -> None:
+        self._access = access
+        self._client = access.client
+        self._settling = settling
+        self._deltas = deltas
 
     # ── reading ──
 
@@ -96,7 +61,7 @@ class Register:
                 return delta
         if only is not None and len(only) <= FEW // 5:
             return self._read_few(group, only, until)
-        seen = self.settled(group, until)
+        seen = self._settling.settled(group, until)
 
         def wanted(records: Mapping[str, R | None]) -> tuple[R, ...]:
             found = (record for record in records.values() if record is not None)
@@ -130,84 +95,25 @@ class Register:
                 return found[1]
         raise too_busy(self._client.address, group)
 
-    def settled(self, group: str, until: float) -> Seen:
-        """The whole group, in which nobody is up who is gone."""
-        for _ in races(until):
-            seen = Seen(self._reading, self._keys, group)
-            try:
-                self._load(seen, {WHOLE}, until)
-                gone = seen.gone()
-                self._load(seen, seen.in_question(gone), until)
-                early = gone & seen.held
-                self._load(seen, [Need("session", session) for session in sorted(early)], until)
-            except Moved:
-                continue
-            ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
-            rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
-            claims = [claim for claim in seen.claims.values() if claim.session in gone - early]
-            if not rows and not claims:
-                self._count(seen, ledger, gone, until)
-                return seen
-            for row in _as_many(rows):
-                ledger.expire(row, early=row.session in early)
-                ledger.notices |= {row.session} & early
-            for claim in claims[:SETTLED]:
-                ledger.vacate(claim, "its session is gone")
-            try:
-                self._write(seen, ledger, until, _counted(seen, ledger, gone))
-            except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
-                raise StoreUnavailable(str(exc)) from exc
-        raise too_busy(self._client.address, group)
-
-    def _count(self, seen: Seen, ledger: Ledger, gone: set[SessionId], until: float) -> None:
-        """Who is gone had no live rows. The head is told, so that others need not look again; whether it can
-        be, changes nothing."""
-        counted = _counted(seen, ledger, gone)
-        if counted != (seen.head.here, seen.head.early):
-            with suppress(HeadcountError):
-                self._write(seen, ledger, until, counted)
-
     def _looking(
         self, group: str, needs: set[Need], until: float, look: Callable[[Seen], T]
     ) -> tuple[Seen, T] | None:
         """What a look at the group gives, with all loaded that it takes; `needs` grows by what it took.
         None if the group has changed under it, or had to be settled: look again."""
-        seen = Seen(self._reading, self._keys, group)
+        seen = self._access.seen(group)
         wanted: Collection[Need] = needs
         while True:
             try:
-                self._load(seen, wanted, until)
+                self._access.load(seen, wanted, until)
                 return seen, look(seen)
             except Missing as missing:
                 wanted = missing.needs
                 needs.update(wanted)
             except Unsettled:
-                self.settled(group, until)
+                self._settling.settled(group, until)
                 return None
             except Moved:
                 return None
-
-    def _load(self, seen: Seen, needs: Collection[Need], until: float) -> Seen:
-        for part in portions(needs, MOST):
-            answer = self._client.ask(READ, read(seen.ops(part)), until)
-            about, head, *found = (response.response_range.kvs for response in answer.responses)
-            if not head:
-                raise GroupNotFound(f"there is no group {seen.group!r} in {self._client.address}")
-            if seen.head_at not in (0, head[0].mod_revision):
-                raise Moved
-            seen.epoch = self._epochs.of(about, answer.header, until)
-            seen.about_at, seen.head_at = at(about), head[0].mod_revision
-            seen.head = self.head(head)
-            seen.take(part, (kv for kvs in found for kv in kvs))
-        return seen
-
-    def head(self, found: Any) -> Head:
-        """Where it cannot be read, the revision that etcd gives is below all of ours; the epoch is above."""
-        try:
-            return decode(Head, found[0].value)
-        except ValueError as exc:
-            self._reading.complain(found[0].key, str(exc))
-            return Head(0, "")
 
     # ── committing ──
 
@@ -242,54 +148,9 @@ class Register:
             if found is None:
                 continue
             seen, (ledger, outcomes) = found
-            if ledger.revision == base(seen) or self._write(seen, ledger, until):
+            if ledger.revision == base(seen) or self._access.write(seen, ledger, until):
                 return outcomes
         raise too_busy(self._client.address, group)
-
-    def _write(
-        self, seen: Seen, ledger: Ledger, until: float, counted: tuple[int, int] | None = None
-    ) -> bool:
-        """Whether the changes have been written; if not, somebody else was first, or somebody is gone."""
-        who = {session: life.lease for session in holders(seen, ledger) if (life := seen.lives[session])}
-        holds = self._sessions.hold(seen.group, who, until)
-        written = Written(self._keys, seen, ledger, new_id(), holds=holds, counted=counted)
-        try:
-            answer = self._client.send(TXN, written.request(), until)
-        except LeaseGone:
-            if holds:
-                self._sessions.witnesses.look(until)
-            return False
-        return bool(answer.told.succeeded) or (answer.doubled and written.is_there(answer.told.responses))
-
-
-def _counted(seen: Seen, ledger: Ledger, gone: set[SessionId]) -> tuple[int, int]:
-    """Of a group that was loaded whole: how many sessions are here, and how many claims are of others."""
-    claims = {**seen.claims, **ledger.claims}
-    return len(seen.here), sum(claim is not None and claim.session in gone for claim in claims.values())
-
-
-def _as_many(rows: Sequence[Row]) -> Iterator[Row]:
-    """Of these, as many as go into one commit."""
-    size = 0
-    for row in rows[:SETTLED]:
-        size += len(row.capabilities)
-        if size > BYTES:
-            return
-        yield row
-
-
-def races(until: float) -> Iterator[int]:
-    """Tries, as long as there is time; who was not first lets the others go."""
-    for turn in range(RACES):
-        if turn:
-            native.threading().Event().wait(random.uniform(0, PAUSE * min(turn, 5)))
-            if time.monotonic() >= until:
-                return
-        yield turn
-
-
-def too_busy(address: str, group: str) -> StoreUnavailable:
-    return StoreUnavailable(f"{address}: others have committed to {group!r} all the time; worth trying again")
 
 
 def _parts(wishes: Sequence[Wish]) -> Iterator[Sequence[Wish]]:
@@ -305,7 +166,3 @@ def _parts(wishes: Sequence[Wish]) -> Iterator[Sequence[Wish]]:
         size += bytes_
     if part or not wishes:
         yield part
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex

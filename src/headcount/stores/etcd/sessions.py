@@ -46,10 +46,11 @@ from headcount.model import Beat, Granted, Session, SessionId
 from headcount.model import when as time_of_day
 from headcount.stores.etcd import rpc_pb2 as rpc
 from headcount.stores.etcd.client import RANGE, READ, REVOKE, TIME_TO_LIVE, TXN, Client
+from headcount.stores.etcd.ending import Ending
 from headcount.stores.etcd.errors import LeaseGone
 from headcount.stores.etcd.keys import Keys
 from headcount.stores.etcd.leases import Leases
-from headcount.stores.etcd.ops import MOST, Op, delete, get, is_at, put, read, txn, unchanged_since, when
+from headcount.stores.etcd.ops import MOST, Op, get, is_at, put, read, txn, when
 from headcount.stores.etcd.records import Life, decode, encode
 from headcount.stores.etcd.terms import keep, term_of
 from headcount.stores.etcd.witnesses import Witnesses
@@ -69,6 +70,7 @@ class Sessions:
         self._keys = keys
         self.witnesses = Witnesses(client, keys)
         self._leases = Leases(client, keys, self.witnesses)
+        self._ending = Ending(client, keys)
         self._lease_of: dict[SessionId, int] = {}
         """Of each session that was opened or beaten here. It may have moved since: each beat looks."""
         self._beaten: dict[SessionId, float] = {}
@@ -122,11 +124,16 @@ class Sessions:
 
     def beat(self, sessions: Sequence[SessionId]) -> Beat:
         until, names = self._client.until(), list(dict.fromkeys(sessions))
-        notices = self._beat(names, until)
-        self._end_who_is_not_beaten({name for name in names if notices[name] is not None}, until)
+        notices = self._beat(names, until, some=True)
+        self._end_who_is_not_beaten(names, {name for name, at in notices.items() if at is not None}, until)
         return Beat(notices=notices)
 
-    def _beat(self, names: Sequence[SessionId], until: float) -> dict[SessionId, int | None]:
+    def _beat(
+        self, names: Sequence[SessionId], until: float, *, some: bool = False
+    ) -> dict[SessionId, int | None]:
+        """`some`: after an election not all have to be moved at once. Who is left is not in the answer; each
+        further beat moves more."""
+        in_time = True
         self._look_up([name for name in names if name not in self._lease_of], until)
         while True:
             known = {name: self._lease_of[name] for name in names if name in self._lease_of}
@@ -152,14 +159,15 @@ class Sessions:
                     if term_of(lease) != term or not vouched:
                         older[name] = lease
             self._leases.ttl |= {lease: float(kept[lease].TTL) for lease in leases if kept[lease].TTL > 0}
-            if steady and not older:
-                return notices
+            trusted = {name: notice for name, notice in notices.items() if name not in older}
+            if steady and (not older or (some and not in_time and trusted)):
+                return trusted
             if time.monotonic() >= until:
                 raise StoreUnavailable(
                     f"{self._client.address}: its leader changes while we ask it; worth trying again"
                 )
             if steady:
-                self._leases.move(older, until)
+                in_time = self._leases.move(older, until)
             else:
                 native.threading().Event().wait(AGAIN)
 
@@ -207,7 +215,9 @@ class Sessions:
             found[self._keys.parts(kv.key)[-1]] = kv
         return (terms.pop() if len(terms) == 1 else 0), found
 
-    def _end_who_is_not_beaten(self, beaten: set[SessionId], until: float) -> None:
+    def _end_who_is_not_beaten(
+        self, asked: Collection[SessionId], beaten: set[SessionId], until: float
+    ) -> None:
         now = time.monotonic()
         self._beaten.update(dict.fromkeys(beaten, now))
         if len(self._beaten) == len(beaten):
@@ -217,7 +227,7 @@ class Sessions:
             lease = self._lease_of.get(name)
             if lease is None:
                 self._beaten.pop(name, None)
-            elif name not in beaten and lease in leases and now - at > self._leases.ttl.get(lease, math.inf):
+            elif name not in asked and lease in leases and now - at > self._leases.ttl.get(lease, math.inf):
                 self._end(name, until)
 
     # ── having places ──
@@ -247,39 +257,11 @@ class Sessions:
                     self._client.ask(REVOKE, rpc.LeaseRevokeRequest(ID=over), until)
 
     def _end(self, session: SessionId, until: float) -> int:
-        """Remove all that lives with the session, at once: else a row of it could stay up."""
-        keys, held = self._keys, self.witnesses.groups(session)
-        life, rooms = keys.life(session), keys.rooms(session)
-        while True:
-            request = read([get(life, keys_only=True), get(rooms, keys_only=True)])
-            answer = self._client.ask(READ, request, until)
-            there, entered = (response.response_range.kvs for response in answer.responses)
-            groups = {keys.parts(kv.key)[-1] for kv in entered}
-            compare = [unchanged_since(rooms, answer.header.revision)]
-            if not there and not groups:
-                self._give_up(session, held, until)
-                break
-            ops = [delete(life), delete(rooms)]
-            ops += [delete(of(group, session)) for group in groups | held for of in (keys.here, keys.held)]
-            if len(ops) > MOST:  # a hundred groups: the session is fenced first, so that no more come
-                some = sorted(groups)[: MOST // 3]
-                every = (keys.here, keys.held, lambda group, session: keys.room(session, group))
-                self._client.ask(TXN, txn([], ops[:1]), until)
-                self._client.ask(TXN, txn([], [delete(of(g, session)) for g in some for of in every]), until)
-            elif self._client.ask(TXN, txn(compare, ops), until).succeeded:
-                break
+        """The lease by which it lived."""
+        self._ending.end(session, self.witnesses.groups(session), until)
         self.witnesses.ended(session)
         self._beaten.pop(session, None)
         return self._lease_of.pop(session, 0)
-
-    def _give_up(self, session: SessionId, groups: Collection[str], until: float) -> None:
-        """What a session that is over may have held. As a rule it has run out, and nothing is there."""
-        spans = [self._keys.held(group, session) for group in sorted(groups)]
-        for n in range(0, len(spans), MOST):
-            some = spans[n : n + MOST]
-            answer = self._client.ask(READ, read([get(span, keys_only=True) for span in some]), until)
-            if any(response.response_range.kvs for response in answer.responses):
-                self._client.ask(TXN, txn([], [delete(span) for span in some]), until)
 
     # ── for people ──
 

@@ -32,7 +32,9 @@ from headcount.model import (
 )
 from headcount.stores.base import Together
 from headcount.stores.etcd import rpc_pb2 as rpc
+from headcount.stores.etcd.access import Access
 from headcount.stores.etcd.client import STATUS, Client, grpc
+from headcount.stores.etcd.deltas import Deltas
 from headcount.stores.etcd.doorbell import EtcdDoorbell
 from headcount.stores.etcd.epochs import Epochs
 from headcount.stores.etcd.groups import Groups
@@ -41,6 +43,7 @@ from headcount.stores.etcd.probe import explain, trusted
 from headcount.stores.etcd.records import Reading
 from headcount.stores.etcd.register import Register
 from headcount.stores.etcd.sessions import Sessions
+from headcount.stores.etcd.settling import Settling
 from headcount.stores.url import Url, one_password, password
 
 PROMISES = Guarantees(
@@ -115,8 +118,10 @@ class EtcdStore(Together):
         self._reading = Reading(self.address)
         self._epochs = Epochs(self._client, keys)
         self._sessions = Sessions(self._client, keys)
-        self._register = Register(self._client, keys, self._reading, self._epochs, self._sessions)
-        self._groups = Groups(self._client, keys, self._reading, self._epochs, self._register)
+        access = Access(self._client, keys, self._reading, self._epochs, self._sessions)
+        self._settling = Settling(access)
+        self._register = Register(access, self._settling, Deltas(self._client, keys, self._reading))
+        self._groups = Groups(access, self._settling, keys, self._reading, self._epochs)
 
     @classmethod
     def from_url(cls, url: Url, namespace: str, options: Mapping[str, Any]) -> EtcdStore:
@@ -197,7 +202,7 @@ class EtcdStore(Together):
 
     def last_seen(self, group: str) -> Mapping[str, datetime]:
         until = self._client.until()
-        rows = [row for row in self._register.settled(group, until).rows.values() if row and row.live]
+        rows = [row for row in self._settling.settled(group, until).rows.values() if row and row.live]
         beats = self._sessions.last_beats(sorted({row.session for row in rows if row.session}), until)
         seen: dict[str, datetime] = {}
         for row in rows:

@@ -25,6 +25,9 @@ from headcount.stores.etcd.ops import (
 from headcount.stores.etcd.records import Head, Told, decode, encode, key_of
 from headcount.stores.etcd.seen import Seen, place
 
+BYTES = 700_000
+"""Of capabilities in one transaction, which may be 1.5 MB large; they are written in base 64."""
+
 
 class Written:
     """The changes of a ledger, made of what was seen. `id_` names the commit; `holds`: what says that those

@@ -53,6 +53,13 @@ class Heart:
         self._served_since: Seconds | None = None
         """Since when beats have been taken one after the other; None: the last one was not."""
 
+    def is_over(self, until: Seconds) -> bool:
+        """Once it is connected again, or not any more: a connection that was lost may have been ended with
+        its session, and that is heard of only then."""
+        with contextlib.suppress(HeadcountError):
+            self.link.connect(until)
+        return self.link.over
+
     def served(self, at: Seconds | None) -> None:
         """A beat that was asked then was taken; None: it was not."""
         if at is None or self._served_since is None:
@@ -224,7 +231,7 @@ class Hearts:
             failed = heart.hear(checks, until)
         except HeadcountError:
             heart.served(None)
-            if heart.link.over:  # that was the answer
+            if heart.is_over(until):  # that was the answer
                 return dict.fromkeys(sessions)
             raise
         heart.served(asked)
@@ -237,10 +244,11 @@ class Hearts:
         self, link: Link, sessions: Sequence[SessionId], until: Seconds, *, sync: bool = True
     ) -> dict[SessionId, int | None]:
         before = [Sync(self._paths.sessions)] if sync else []
-        looks = [Exists(self._paths.session(one), None) for one in sessions]
-        answers = link.ask(*before, *looks, until=until)[len(before) :]
+        paths = [self._paths.session(one) for one in sessions]
+        _, answers, _ = link.get(paths, before=before, until=until)
         return {
-            one: None if stat is None else stat.version for one, stat in zip(sessions, answers, strict=True)
+            one: None if isinstance(found, Exception) else found[1].version
+            for one, found in zip(sessions, answers, strict=True)
         }
 
     # ── to end ──
@@ -262,25 +270,24 @@ class Hearts:
         the nodes that hold them, for nobody trusts anything of them any more, unless they stay `held`."""
         places: dict[str, str] = {}
         ended = list(sessions)
-        known: dict[str, SessionId] | None = None
         with heart.witness.alone(until):
             own = [self._paths.session(one) for one in ended]
             own += [self._paths.held(one) for one in ended if one in heart.witness.held and not held]
-            while known != (
-                owners := self._owners(heart, ended)
-            ):  # what was written meanwhile is known by now
+            owners, known = self._owners(heart, ended), False
+            while not known:
                 asked = [*own, *owners]
                 _, found, _ = heart.link.get(asked, until=until)
                 answers = zip(asked, found, strict=True)
                 there = {path: one[0] for path, one in answers if isinstance(one, tuple)}
                 gone = [p for p, data in there.items() if p not in owners or data == owners[p].encode()]
-                if not gone or heart.link.multi([Delete(path, -1) for path in gone], until) is None:
-                    known = owners
+                done = not gone or heart.link.multi([Delete(path, -1) for path in gone], until) is None
+                before, owners = owners, self._owners(heart, ended)
+                known = done and before == owners  # what was written meanwhile is known by now
             heart.witness.let_go(ended)
-        with self._lock:
-            lost = [one for one in ended if one in heart.beaten]
-            for one in ended:
-                places |= heart.forget(one)
+            with self._lock:
+                lost = [one for one in ended if one in heart.beaten]
+                for one in ended:
+                    places |= heart.forget(one)
         self._lost(lost)
         return places
 

@@ -196,10 +196,11 @@ class Link:
                 connection._write_sock.send(b"\0")
             connection.connection_stopped.wait(LEAVING)
         client._stopped.set()
-        if not connection.connection_stopped.is_set():
+        until = time.monotonic() + LEAVING
+        while not connection.connection_stopped.is_set() and time.monotonic() < until:
             with contextlib.suppress(OSError, AttributeError):
-                connection._socket.shutdown(2)
-            connection.connection_stopped.wait(LEAVING)
+                connection._socket.shutdown(2)  # perhaps one that it has only just made
+            connection.connection_stopped.wait(SLICE)
         if connection.connection_stopped.is_set() and not connection.connection_closed.is_set():
             connection.close()
         client.handler.stop()

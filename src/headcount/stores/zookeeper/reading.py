@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from kazoo.protocol.serialization import Exists, GetChildren, GetData, Sync
@@ -187,8 +187,7 @@ class Reading:
                 if not vouched:
                     doubted[name] = found.row.session
         sessions = sorted(set(doubted.values()))
-        answers = self._ask(*(Exists(self._paths.session(one), None) for one in sessions))
-        dead = {one for one, stat in zip(sessions, answers, strict=True) if stat is None}
+        dead = set(sessions) - self._there(sessions, self._paths.session)
         held = self._held({doubted[name] for name in claimed} & dead)
         return {
             name
@@ -208,10 +207,14 @@ class Reading:
     def _held(self, dead: Collection[SessionId]) -> set[SessionId]:
         """Of those whose sessions are gone, and who have claims: whose trust may not be over. It is awaited
         before it is asked for, so that none goes between the two."""
-        sessions = sorted(dead)
-        self._await(self._group, sessions)
-        answers = self._ask(*(Exists(self._paths.held(one), None) for one in sessions))
-        return {one for one, stat in zip(sessions, answers, strict=True) if stat is not None}
+        self._await(self._group, sorted(dead))
+        return self._there(sorted(dead), self._paths.held)
+
+    def _there(self, sessions: Sequence[SessionId], path: Callable[[SessionId], str]) -> set[SessionId]:
+        """Those of the sessions that have a node there. They are read and not looked for: so many go in one
+        request."""
+        _, answers, _ = self._link.get([path(one) for one in sessions], until=self._until)
+        return {one for one, found in zip(sessions, answers, strict=True) if not isinstance(found, Exception)}
 
     def _keys(self, name: str) -> list[str]:
         data = self._data.get(name)

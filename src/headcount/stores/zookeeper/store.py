@@ -204,7 +204,7 @@ class ZooKeeperStore(Together):
         try:
             listed = self._hearts.close(session, heart, until)
         except HeadcountError:
-            if not heart.link.over:
+            if not heart.is_over(until):
                 raise
             self._close_of_another(session, until)  # it was over already, and we had not heard of it
             return
@@ -256,6 +256,11 @@ class ZooKeeperStore(Together):
         if heart is not None:
             self._hearts.end_overdue(heart, until)
         mine = heart.beaten if heart is not None else {}
+
+        def hold(sessions: Collection[SessionId]) -> None:
+            if heart is not None:
+                heart.witness.hold(sessions, heart.beaten, until)
+
         commit = Commit(
             heart.link if heart is not None else self._eyes(),
             self._paths,
@@ -263,7 +268,7 @@ class ZooKeeperStore(Together):
             until,
             corrupt=self._corrupt,
             mine=mine.__contains__,
-            hold=lambda sessions: heart.witness.hold(sessions, until) if heart is not None else None,
+            hold=hold,
             list_=lambda listed: self._hearts.list_(listed, group),
         )
         return commit.carry_out(wishes)

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from typing import Any
 
 from kazoo.protocol.serialization import CheckVersion, Create, Delete, Exists
@@ -68,13 +68,14 @@ class Witness:
         finally:
             self._lock.release()
 
-    def hold(self, sessions: Collection[SessionId], until: Seconds) -> None:
-        """Before any of these is given its first place. Beats wait for this; so it must be shorter than they
-        are patient."""
+    def hold(self, sessions: Collection[SessionId], living: Container[SessionId], until: Seconds) -> None:
+        """Before any of these is given its first place, unless it has been ended meanwhile. Beats wait for
+        this; so it must be shorter than they are patient."""
         if self.held.issuperset(sessions):
             return
         until = min(until, time.monotonic() + self._ttl / 4)
         with self.alone(until):
+            sessions = [one for one in sessions if one in living]
             fresh = not self.held
             if fresh:
                 self._part()  # it was not beaten while nobody was held

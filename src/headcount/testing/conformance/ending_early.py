@@ -46,6 +46,18 @@ def test_a_place_outlives_a_session_that_was_ended_from_outside(harness: Harness
 
 
 @only_if(expiry="sessions")
+def test_a_place_is_kept_however_long_its_owner_has_beaten(harness: Harness) -> None:
+    """What tells of it lives as long as the session."""
+    town = Town(harness)
+    ann = town.person("ann", own_client=True)
+    ann.enter()
+    harness.pass_time(over(harness), kept=[ann.session])
+    harness.end_session(ann.store, ann.session)
+
+    assert [claim.session for claim in town.claims()] == [ann.session]
+
+
+@only_if(expiry="sessions")
 def test_who_closes_a_session_that_is_over_gives_its_place_up(harness: Harness) -> None:
     """That is how an owner says that it trusts nothing of it any more."""
     town, ann, _ = _ended(harness)

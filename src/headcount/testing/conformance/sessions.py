@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headcount.model import Enter, Refusal, SessionId, State
 from headcount.testing.conformance.harness import Harness, TickingHarness, only_if
-from headcount.testing.conformance.town import Person, Town, amending, at_once, clients, refused
+from headcount.testing.conformance.town import Person, Town, amending, at_once, clients, committed, refused
 
 
 def over(harness: Harness) -> float:
@@ -138,6 +138,32 @@ def test_who_stops_beating_goes_down(harness: Harness) -> None:
     assert (row.state, row.standing_since, row.shards) == (State.DOWN, 0, frozenset())
     assert (row.incarnation, row.capabilities) == (old.incarnation, old.capabilities)
     assert row.revision > old.revision
+
+
+def test_many_with_large_capabilities_may_die_together(harness: Harness) -> None:
+    """What a group can hold can also go down in one moment, of one session or of several: whoever reads sees
+    all of them down, whether it reads the group, or what has changed; who comes is let in; and in the end the
+    group can be deleted."""
+    town = Town(harness)
+    people = [town.person(f"p{n}") for n in range(3)]
+    large = b"x" * min(65_536, harness.guarantees.max_capabilities)
+    for n in range(30):
+        person, name = people[max(0, n - 27)], f"m{n}"
+        committed(person.propose(person.entering(name, member_id=name, capabilities=large)))
+        if n % 10 == 0:
+            town.store.beat([one.session for one in people])
+    before = town.snapshot()
+    harness.pass_time(over(harness))
+    reader = harness.store()
+    changed, ann = reader.read(town.group, before.revision), town.person("ann")
+
+    assert {row.key: row.state for row in changed.rows} == dict.fromkeys(
+        [row.key for row in before.rows], State.DOWN
+    )
+    assert {row.state for row in town.snapshot().rows} == {State.DOWN}
+    assert all(row.capabilities == large for row in reader.read(town.group, only=["m7", "m29"]).rows)
+    ann.leave(ann.enter())
+    assert reader.delete_group(town.group)
 
 
 def test_expiry_takes_all_rows_of_a_session(harness: Harness) -> None:
