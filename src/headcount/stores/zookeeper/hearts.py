@@ -17,6 +17,7 @@ be, there is no beat.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -28,7 +29,7 @@ from headcount.errors import HeadcountError
 from headcount.model import Granted, Seconds, Session, SessionId
 from headcount.stores.zookeeper.commit import EPHEMERAL
 from headcount.stores.zookeeper.groups import prepare
-from headcount.stores.zookeeper.link import Failed, Link, Where
+from headcount.stores.zookeeper.link import FAIR, Failed, Link, Where
 from headcount.stores.zookeeper.names import Paths
 from headcount.stores.zookeeper.records import encode
 from headcount.stores.zookeeper.witness import Witness
@@ -76,7 +77,8 @@ class Heart:
     def hear(self, checks: Sequence[CheckVersion], until: Seconds) -> Failed | None:
         """Be heard of by a majority, by way of the server that we are at, or else of another one. The witness
         comes first."""
-        first = min(until, time.monotonic() + self.patience / 2) if self._several else until
+        fair = max(self.patience / 2, FAIR) if self._several else math.inf
+        first = min(until, time.monotonic() + fair)
         try:
             return self._hear(checks, first)
         except HeadcountError:

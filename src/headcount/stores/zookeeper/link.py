@@ -87,7 +87,7 @@ class Link:
         self.over = False
         """The session was lost. One that does not ping does not begin another."""
         self.silent = False
-        """The last question had no answer."""
+        """The last question had no answer in time."""
         self._lost = lost
         self._goes_on = pings
         self._handler = handler = Handler(where.tls() if where.tls is not None else None)
@@ -164,6 +164,7 @@ class Link:
             if self.over or client._stopped.is_set():
                 raise StoreUnavailable(f"{self.where.address}: this session is over")
             if time.monotonic() >= until:
+                self.silent = True
                 raise cannot_connect(self._connection.why, self.where.address)
             client._live.wait(SLICE)
 
@@ -180,7 +181,7 @@ class Link:
         there is none yet, because a server takes long to answer, the next one is tried."""
         generation = self.generation
         self.drop()
-        if not self.connected:
+        if not self.connected and time.monotonic() - self._connection.tried_at >= FAIR:
             with contextlib.suppress(OSError, AttributeError):
                 self._connection._socket.shutdown(2)
         while self.connected and self.generation == generation and time.monotonic() < until:
@@ -225,7 +226,6 @@ class Link:
     def _asked(self, requests: Sequence[Any], until: Seconds, writes: bool) -> list[Any]:
         if time.monotonic() >= until:
             raise StoreUnavailable(f"{self.where.address} took too long")
-        self.silent = True
         self._await(until)
         asked, results = time.monotonic(), []
         for request in requests:
@@ -236,6 +236,7 @@ class Link:
         while not results[-1].ready() and (left := until - time.monotonic()) > 0:
             results[-1].wait(left)
         if not results[-1].ready():
+            self.silent = True
             for result in results:
                 result.given_up = True
             if time.monotonic() - asked >= min(FAIR, self.where.timeout / 4):

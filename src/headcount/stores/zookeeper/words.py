@@ -18,6 +18,7 @@ what we have seen when we come.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -111,11 +112,13 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
     """Told of each event of a watch: the path, and what happened (1 created, 2 deleted, 3 changed)."""
     at: tuple[str, int] | None = None
     """The server that it is at, or was last, which is the last one to be tried again."""
+    tried_at = 0.0
+    """Since when."""
     why: BaseException | None = None
     """What the last attempt to connect failed for."""
 
     def _connect(self, *where: Any) -> tuple[float, float]:
-        self.at = where[1], where[2]
+        self.at, self.tried_at = (where[1], where[2]), time.monotonic()
         self.client.last_zxid = max(self.client.last_zxid, self.seen.zxid)
         try:
             read_timeout, connect_timeout = super()._connect(*where)
