@@ -110,6 +110,10 @@ class Witness:
         if self._link is not None:
             self._link.close(goodbye=goodbye)
 
+    @property
+    def link(self) -> Link | None:
+        return self._link
+
     # ── how ──
 
     def _hear(self, wanted: Collection[SessionId], until: Seconds) -> None:

@@ -18,6 +18,7 @@ what we have seen when we come.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -101,17 +102,23 @@ class ReadMany:
 
 class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
     """kazoo's, with these differences. `granted`: the session's timeout as the server has it. `seen`: what
-    the store has been shown. An answer that is waited for gets the `zxid` that came with it."""
+    the store has been shown. An answer that is waited for gets the `zxid` that came with it; a question whose
+    answer is `given_up` does not go out any more."""
 
     granted = 0.0
     pings = True
     seen: Seen
     told: Callable[[str, int], object] | None = None
     """Told of each event of a watch: the path, and what happened (1 created, 2 deleted, 3 changed)."""
+    at: tuple[str, int] | None = None
+    """The server that it is at, or was last, which is the last one to be tried again."""
+    tried_at = 0.0
+    """Since when."""
     why: BaseException | None = None
     """What the last attempt to connect failed for."""
 
     def _connect(self, *where: Any) -> tuple[float, float]:
+        self.at, self.tried_at = (where[1], where[2]), time.monotonic()
         self.client.last_zxid = max(self.client.last_zxid, self.seen.zxid)
         try:
             read_timeout, connect_timeout = super()._connect(*where)
@@ -122,9 +129,20 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
         self.granted = read_timeout * 1.5 / 1000  # kazoo waits two thirds of it for an answer
         return read_timeout, connect_timeout
 
+    def _expand_client_hosts(self) -> list[tuple[str, str, int]]:
+        return sorted(super()._expand_client_hosts(), key=lambda one: one[1:] == self.at)
+
     def _send_ping(self, connect_timeout: float) -> None:
         if self.pings:
             super()._send_ping(connect_timeout)
+
+    def _send_request(self, *timeouts: Any) -> None:
+        queue = self.client._queue
+        if queue and getattr(queue[0][1], "given_up", False):
+            queue.popleft()
+            self._read_sock.recv(1)  # there is a byte for each
+        else:
+            super()._send_request(*timeouts)
 
     def _read_response(self, header: Any, buffer: bytes, offset: int) -> Any:
         result = self.client._pending[0][1]
