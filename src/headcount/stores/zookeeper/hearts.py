@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from kazoo.exceptions import NoNodeError
-from kazoo.protocol.serialization import CheckVersion, Create, Delete, Exists, Sync
+from kazoo.protocol.serialization import CheckVersion, Create, Delete, Sync
 
 from headcount import native
 from headcount.errors import HeadcountError
@@ -203,10 +203,11 @@ class Hearts:
         self, link: Link, sessions: Sequence[SessionId], until: Seconds, *, sync: bool = True
     ) -> dict[SessionId, int | None]:
         before = [Sync(self._paths.sessions)] if sync else []
-        looks = [Exists(self._paths.session(one), None) for one in sessions]
-        answers = link.ask(*before, *looks, until=until)[len(before) :]
+        paths = [self._paths.session(one) for one in sessions]
+        _, answers, _ = link.get(paths, before=before, until=until)
         return {
-            one: None if stat is None else stat.version for one, stat in zip(sessions, answers, strict=True)
+            one: None if isinstance(found, Exception) else found[1].version
+            for one, found in zip(sessions, answers, strict=True)
         }
 
     # ── to end ──

@@ -157,8 +157,8 @@ class Reading:
                 if not vouched:
                     doubted[name] = found.row.session
         sessions = sorted(set(doubted.values()))
-        answers = self._ask(*(Exists(self._paths.session(one), None) for one in sessions))
-        dead = {one for one, stat in zip(sessions, answers, strict=True) if stat is None}
+        _, answers, _ = self._link.get([self._paths.session(one) for one in sessions], until=self._until)
+        dead = {one for one, found in zip(sessions, answers, strict=True) if isinstance(found, Exception)}
         return {name for name, session in doubted.items() if session in dead}
 
     def _keys(self, name: str) -> list[str]:
