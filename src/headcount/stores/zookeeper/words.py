@@ -12,6 +12,8 @@ of ours sends none: what keeps it alive are the beats.
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +31,8 @@ from kazoo.protocol.serialization import (
 from kazoo.protocol.states import ZnodeStat
 
 RECURSIVE = 1
+
+NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class AddWatch:
@@ -97,6 +101,22 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
         self.why = None
         self.granted = read_timeout * 1.5 / 1000  # kazoo waits two thirds of it for an answer
         return read_timeout, connect_timeout
+
+    # kazoo waits until it may read before each part of an answer, and until it may write before each request:
+    # three system calls more for each beat. What is not there yet, or not taken yet, is left to it.
+
+    def _read(self, length: int, timeout: float) -> bytes:
+        found = b""
+        with self._socket_error_handling(), contextlib.suppress(*NOT_YET):
+            found = self._socket.recv(length)
+        return found if len(found) == length else found + super()._read(length - len(found), timeout)
+
+    def _write(self, msg: bytes | bytearray, timeout: float) -> None:
+        sent = 0
+        with self._socket_error_handling(), contextlib.suppress(*NOT_YET):
+            sent = self._socket.send(msg)
+        if sent < len(msg):
+            super()._write(msg[sent:], timeout)
 
     def _send_ping(self, connect_timeout: float) -> None:
         if self.pings:
