@@ -21,15 +21,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 from bench.harness import EMBEDDED, Line, Run
-from bench.servers import SERVERS, Host, lacking
+from bench.servers import SERVERS, Host, lacking, started
 
 QUESTIONS = ("view", "commit", "beat", "notice", "crowd", "failover", "death", "idle", "memory")
 """Of the stores that are in this process, or in a file."""
 
-OF_SERVERS = ("commit", "beat", "nova", "stall", "notice", "crowd", "failover", "death", "idle")
+OF_DATABASES = ("commit", "beat", "nova", "stall", "notice", "crowd", "failover", "death", "idle")
+OF_COORDINATORS = ("commit", "beat", "tooz", "told", "stall", "notice", "crowd", "failover", "death", "idle")
+"""Of servers that know sessions themselves, and beside whom they are measured."""
+
+OF_SERVERS: dict[str, tuple[str, ...]] = {
+    "postgresql": OF_DATABASES,
+    "mysql": OF_DATABASES,
+    "zookeeper": OF_COORDINATORS,
+    "etcd": OF_COORDINATORS,
+}
 """Of the servers: views are the same on all stores, and what a server is asked is a question more."""
 
 AT_LENGTH = {"endurance": ("postgresql",)}
@@ -74,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and print a table.")
-    known = dict.fromkeys((*QUESTIONS, *OF_SERVERS, *AT_LENGTH))
+    known = dict.fromkeys((*QUESTIONS, *chain(*OF_SERVERS.values()), *AT_LENGTH))
     parser.add_argument("--only", action="append", choices=known, help="this question; may be repeated")
     parser.add_argument(
         "--store", action="append", choices=(*EMBEDDED, *SERVERS), help="on this store; may be repeated"
@@ -91,16 +101,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def _hosts(stack: ExitStack, options: argparse.Namespace) -> Iterator[Host]:
     """The servers that are asked for, and are installed; of the others one line says why not."""
-    wanted = options.only or (*QUESTIONS, *OF_SERVERS)
     for store in SERVERS:
-        of_it = {*OF_SERVERS, *(name for name, stores in AT_LENGTH.items() if store in stores)}
+        of_it = {*OF_SERVERS[store], *(name for name, stores in AT_LENGTH.items() if store in stores)}
+        wanted = options.only or OF_SERVERS[store]
         if store not in (options.store or SERVERS) or not of_it.intersection(wanted):
             continue
         why = lacking(store)
         if why is not None:
             print(f"{store} is left out: {why}", file=sys.stderr)
             continue
-        host = Host(store)
+        host = started(store)
         stack.callback(host.discard)
         yield host
 
@@ -110,8 +120,10 @@ def _tables(
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Which stores are asked which questions."""
     embedded = tuple(store for store in EMBEDDED if store in (options.store or EMBEDDED))
-    both: list[tuple[tuple[str, ...], tuple[str, ...]]] = [(embedded, QUESTIONS), (tuple(hosts), OF_SERVERS)]
-    for stores, questions in both:
+    tables: list[tuple[tuple[str, ...], tuple[str, ...]]] = [(embedded, QUESTIONS)]
+    for questions in dict.fromkeys(OF_SERVERS.values()):
+        tables.append((tuple(store for store in hosts if OF_SERVERS[store] == questions), questions))
+    for stores, questions in tables:
         asked = [name for name in (*questions, *AT_LENGTH) if name in (options.only or questions)]
         asked = [name for name in asked if set(stores).intersection(AT_LENGTH.get(name, stores))]
         if asked:

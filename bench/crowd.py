@@ -1,9 +1,9 @@
 """How long do 2,000 members take to join one group, from 4 processes whose connections are open?
 
 Each process has 500 coordinators, which share one engine and all join at once. The limit is 2,000 rows
-inserted from 4 processes, each in a transaction of its own that is synced to the disk. The memory store is
-one process: there, all 2,000 are in it. On PostgreSQL the question is asked a second time, of a server whose
-every sync waits 5 ms for company (`commit_delay`), as a slow disk would.
+(nodes, keys) inserted from 4 processes, each in a transaction of its own that is synced to the disk. The
+memory store is one process: there, all 2,000 are in it. On PostgreSQL the question is asked a second time, of
+a server whose every sync waits 5 ms for company (`commit_delay`), as a slow disk would.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import Any
 
 import headcount
 from bench.children import Child
-from bench.commit import RAW_TABLE
 from bench.harness import Figure, Line, Run, of_pairs, with_options
 from bench.raw import Place
 
@@ -39,7 +39,8 @@ def measure(run: Run) -> Iterator[Line]:
     yield Line(f"{count:,} members join one group, until all have joined", "s", joined, GOAL, limit=limit)
     yield Line(f"{count:,} members join one group, until a watcher sees all", "s", seen, GOAL, limit=limit)
     if "postgresql" in run.stores:
-        with run.hosts["postgresql"].delaying_commits():
+        host: Any = run.hosts["postgresql"]
+        with host.delaying_commits():
             (joined_then, seen_then), raw = (
                 _between_processes(run, count, "postgresql"),
                 _raw(run, "postgresql", count),
@@ -92,7 +93,7 @@ def _raw(run: Run, store: str, count: int) -> float:
         return _into_a_dict(count)
     place = run.place(store)
     con = place.connect()
-    con.ask(RAW_TABLE.format(text=con.text))
+    con.prepare()
     con.close()
     with ExitStack() as stack:
         parts = [
@@ -183,7 +184,7 @@ def raw_joiner(pipe: Connection, place: Place, part: int, count: int) -> None:
     pipe.send("connected")
     _sleep_until(pipe.recv())
     for number in range(count):
-        con.ask("INSERT INTO members VALUES (%s, %s, %s, %s)", f"m{part}-{number}", number, "up", time.time())
+        con.add(f"m{part}-{number}", number)
     pipe.send(time.monotonic())
     pipe.recv()
     con.close()

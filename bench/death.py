@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
+from typing import Any
 
 import headcount
 from bench.children import Child
@@ -23,6 +24,7 @@ from bench.harness import Figure, Line, Run, enter_of, opened, session_of, with_
 TTL = 10.0
 PROCESSES = 5
 VICTIMS = ("a plain member", "the ticker", "the leader", "the leader, who ticks")
+"""Of whom those that tick are to be found only where there are ticks."""
 
 Killed = tuple[float, float | None]
 """Seconds until it was down everywhere, and until somebody else led, if it had."""
@@ -32,20 +34,23 @@ def measure(run: Run) -> Iterator[Line]:
     ttl, _ = run.ttl(TTL)
     killed: dict[tuple[str, str], list[Killed]] = {}
     for store in run.stores:
+        victims = [victim for victim in VICTIMS if run.ticks(store) or "tick" not in victim]
         for _ in range(max(1, run.repeat - 2) if store != "memory" else 0):
-            with ThreadPoolExecutor(len(VICTIMS)) as pool:
-                answers = pool.map(lambda victim, store=store: _town(run, store, victim), VICTIMS)
-                for victim, answer in zip(VICTIMS, answers, strict=True):
+            with ThreadPoolExecutor(len(victims)) as pool:
+                answers = pool.map(lambda victim, store=store: _town(run, store, victim), victims)
+                for victim, answer in zip(victims, answers, strict=True):
                     killed.setdefault((store, victim), []).append(answer)
     slack = run.ttl(1.0)[0] * 2.5
     longer = run.ttl(1.0)[0] * 3
     for victim in VICTIMS:
         goal = ttl + slack + (longer if "tick" in victim else 0)
-        found = {store: killed[store, victim] for store in run.stores if store != "memory"}
+        found = {store: killed[store, victim] for store in run.stores if (store, victim) in killed}
         figures = {store: Figure(max(down for down, _ in answers)) for store, answers in found.items()}
         if victim == "a plain member" and "memory" in run.stores:
             figures["memory"] = Figure(_fades(run))
-        yield Line(f"SIGKILL of {victim} until down everywhere, ttl {ttl:g} s, longest", "s", figures, goal)
+        if figures:
+            work = f"SIGKILL of {victim} until down everywhere, ttl {ttl:g} s, longest"
+            yield Line(work, "s", figures, goal)
         led = {store: [term for _, term in answers if term is not None] for store, answers in found.items()}
         terms = {store: Figure(max(taken)) for store, taken in led.items() if taken}
         if terms:
@@ -65,7 +70,10 @@ def _town(run: Run, store: str, victim: str) -> Killed:
             child.hear()
             children[f"m{number}"] = child
         time.sleep(ttl / 3 + 2 * interval + random.random() * ttl / 3)
-        name = _chosen(children, victim, url, patience=5 * interval)
+        if run.ticks(store):
+            name = _chosen(children, victim, url, patience=5 * interval)
+        else:
+            name = children["m0"].ask(("leader", None)) if victim == "the leader" else "m0"
         killed = children.pop(name)
         at = killed.kill()
         for child in children.values():
@@ -81,7 +89,8 @@ def _town(run: Run, store: str, victim: str) -> Killed:
 
 def _chosen(children: dict[str, Child], victim: str, url: str, patience: float) -> str:
     """Who is to die. Who ticks may change; if it does not become as wanted, it is as good as it gets."""
-    store, until = opened(url), time.monotonic() + patience
+    store: Any = opened(url)
+    until = time.monotonic() + patience
     try:
         while True:
             found = store.tick().ticker

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 import headcount
 from bench.children import Child
 from bench.harness import Line, Run, shares, with_options
-from bench.notice import LEAST_PAUSE, poll, raw_table, raw_writer
+from bench.notice import LEAST_PAUSE, poll, raw_news
 
 PROCESSES = 3
 MILLI = 1e3
@@ -36,7 +36,7 @@ def measure(run: Run) -> Iterator[Line]:
     }
     for part, name in ((0.5, "p50"), (0.99, "p99")):
         figures = {store: shares(ours, raw, part, MILLI) for store, (ours, raw) in taken.items()}
-        limit = "a row written, seen by polling or told by NOTIFY; in memory a condition"
+        limit = "a row written, seen by polling or told by the server; in memory a condition"
         yield Line(f"resign until the next term, {name}", "ms", figures, goal=GOAL, limit=limit)
 
 
@@ -45,7 +45,7 @@ def _between_processes(run: Run, store: str, seconds: float) -> tuple[list[float
     seen: list[tuple[str, int, float]] = []
     wrote: dict[int, float] = {}
     ended = threading.Event()
-    thread = threading.Thread(target=poll, args=(raw_table(place), seen, ended))
+    thread = threading.Thread(target=poll, args=(raw_news(place), seen, ended))
     with ExitStack() as stack:
         children = [stack.enter_context(Child(candidate, url, n)) for n in range(PROCESSES)]
         for child in children:
@@ -53,7 +53,7 @@ def _between_processes(run: Run, store: str, seconds: float) -> tuple[list[float
         for child in children:
             child.tell(seconds)
         thread.start()
-        write, chance, until = raw_writer(place), random.Random(1), time.monotonic() + seconds
+        write, chance, until = raw_news(place).tell, random.Random(1), time.monotonic() + seconds
         while time.monotonic() < until:
             number = len(wrote) + 1
             wrote[number] = time.monotonic()

@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.raw import Place
 from bench.servers import Host
 from headcount import stores
-from headcount.model import Enter, Session
+from headcount.model import Committed, Enter, Session, Wish
 from headcount.stores.base import Store
 
 EMBEDDED = ("memory", "sqlite")
@@ -108,8 +108,15 @@ class Run:
             return self.hosts[store].fresh()
         return Place(store, 0, self.path(), "")
 
+    @staticmethod
+    def ticks(store: str) -> bool:
+        """Whether it has a clock, whose interval can be chosen; else it expires sessions itself."""
+        return store in EMBEDDED or stores.make(f"{store}://nowhere/nothing").guarantees.expiry == "ticks"
+
     def url(self, store: str, **options: float) -> str:
-        """A store that nobody has used yet."""
+        """A store that nobody has used yet. An interval is for those that tick."""
+        if not self.ticks(store):
+            options.pop("interval", None)
         if store in self.hosts:
             where = self.hosts[store].fresh().url
         else:
@@ -130,7 +137,8 @@ def opened(url: str) -> Store:
 
 
 def session_of(name: str, ttl: float = 3600.0) -> Session:
-    return Session(id=f"{name:0>32}", instance=f"{name:0>32}", host=HOST, process=f"{HOST}/{name}", ttl=ttl)
+    """All of one process, as they are in whoever has many: on etcd these share a lease."""
+    return Session(id=f"{name:0>32}", instance=f"{name:0>32}", host=HOST, process=f"{HOST}/bench", ttl=ttl)
 
 
 def enter_of(name: str, ttl: float = 3600.0, capabilities: bytes = b"", seen: int = 0) -> Enter:
@@ -152,12 +160,14 @@ def populate(store: Store, group: str, count: int, capabilities: bytes = b"") ->
     """A group of so many members, whose sessions last for an hour."""
     names = [f"member-{i:05}" for i in range(count)]
     store.create_group(group)
-    for name in names:
-        store.open_session(session_of(name))
     for start in range(0, count, 500):
-        store.commit(
-            group, [enter_of(name, capabilities=capabilities) for name in names[start : start + 500]]
+        part = names[start : start + 500]
+        store.open_sessions([session_of(name) for name in part])
+        outcomes = store.commit_together(
+            group,
+            [Wish((enter_of(name, capabilities=capabilities),), by=session_of(name).id) for name in part],
         )
+        assert all(isinstance(outcome, Committed) for outcome in outcomes)
     return names
 
 

@@ -3,9 +3,11 @@
 A watcher looks at its doorbell, beats, and reads what rang: in a group in which nothing happens, nothing.
 On SQLite a look is a PRAGMA that reads no row, forty times a second; on PostgreSQL one row in five seconds,
 behind LISTEN; on MySQL one row each half second. Somebody moves the clock each second, and two stand by.
-Statements are counted in the client, by what they are for: `looks` at the doorbell; `served`, to beat, to
-tick and to see whether a sweep is due; and `reads`, which is everything else. A server's own count stands
-beside them: of transactions on PostgreSQL, of statements on MariaDB.
+ZooKeeper and etcd tell by a watch; there, a look is the small question whether its silence means anything,
+and nobody ticks. Statements are counted in the client, by what they are for: `looks` at the doorbell;
+`served`, to beat, to tick and to see whether a sweep is due; and `reads`, which is everything else. The
+server's own count stands beside them: of transactions on PostgreSQL, of statements on MariaDB, of packets on
+ZooKeeper, of calls on etcd.
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ JOINERS = 4
 TTL = 15.0
 
 NUMBERS = ("cpu", "looks", "served", "reads")
-LOOKS = {"sqlite": 50.0, "postgresql": 0.25, "mysql": 2.05}
+LOOKS = {"sqlite": 50.0, "postgresql": 0.25, "mysql": 2.05, "zookeeper": 0.25, "etcd": 0.25}
 """The most looks a second: one in 5 s, in 0.5 s, and one more at the edge of the time that is looked at."""
-
+HELD = {"postgresql": 1.0, "mysql": 1.0, "zookeeper": 2.0, "etcd": 1.0}
+"""Connections of a member. On ZooKeeper reading must not keep a session alive whose heart has stopped: so
+it has another one."""
 
 LOOKING = ("data_version", "sum(revision)")
 """By which the statements are known that look at a doorbell: SQLite's, and the servers'."""
@@ -80,7 +84,7 @@ def _idle_on(run: Run, store: str, seconds: float) -> Iterator[tuple[str, Found]
     total = Figure(sum(joiner[key] for key in NUMBERS[1:]))
     yield "joiner", Found("… its statements, of any kind", "/s", total)
     if store in run.hosts:
-        yield "joiner", Found("… its connections, longest", "", Figure(held), 1)
+        yield "joiner", Found("… its connections, longest", "", Figure(held), HELD)
 
 
 def _of_each(who: str, watchers: list[dict[str, Any]]) -> Iterator[tuple[str, Found]]:
@@ -231,12 +235,23 @@ class Count:
         self.ticker = ""
         self.standbys: tuple[str, ...] = ()
         self.sweeping = False
-        {"sqlite": self._of_sqlite, "postgresql": self._of_psycopg, "mysql": self._of_pymysql}[scheme]()
-        self._mark_sweeps(SQLiteStore if scheme == "sqlite" else ServerStore)
-        self._watch_the_clock()
+        kinds = {
+            "sqlite": self._of_sqlite,
+            "postgresql": self._of_psycopg,
+            "mysql": self._of_pymysql,
+            "zookeeper": self._of_kazoo,
+            "etcd": self._of_grpc,
+        }
+        kinds[scheme]()
+        if Run.ticks(scheme):
+            self._mark_sweeps(SQLiteStore if scheme == "sqlite" else ServerStore)
+            self._watch_the_clock()
 
     def count(self, statement: str) -> None:
-        if any(word in statement for word in LOOKING):
+        self.put_down(looks=any(word in statement for word in LOOKING))
+
+    def put_down(self, *, looks: bool) -> None:
+        if looks:
             self.said["looks"] += 1
         elif threading.current_thread().name == "headcount-heart" or self.sweeping:
             self.said["served"] += 1
@@ -282,6 +297,33 @@ class Count:
             return execute(con, command, sql)
 
         kind._execute_command = counted
+
+    def _of_kazoo(self) -> None:
+        from kazoo.protocol.serialization import Sync
+
+        from headcount.stores.zookeeper.link import Link
+        from headcount.stores.zookeeper.words import AddWatch
+
+        ask = Link.ask
+
+        def counted(link: Link, *requests: Any, **named: Any) -> Any:
+            alone = len(requests) == 1 and isinstance(requests[0], AddWatch | Sync)
+            for _ in requests:
+                self.put_down(looks=alone)
+            return ask(link, *requests, **named)
+
+        Link.ask = counted  # type: ignore[method-assign]
+
+    def _of_grpc(self) -> None:
+        from headcount.stores.etcd.client import RANGE, Client
+
+        ask = Client._ask_one
+
+        def counted(client: Client, host: str, method: Any, request: Any, seconds: float) -> Any:
+            self.put_down(looks=method is RANGE and request.count_only)
+            return ask(client, host, method, request, seconds)
+
+        Client._ask_one = counted  # type: ignore[method-assign]
 
     def _mark_sweeps(self, kind: Any) -> None:
         sweep = kind.sweep

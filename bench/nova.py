@@ -17,7 +17,8 @@ from typing import Any
 import headcount
 from bench.beat import Paid
 from bench.harness import Action, Figure, Line, Run, in_turns, opened, populate, session_of, with_options
-from bench.raw import Place, Raw
+from bench.raw import Place
+from bench.raw_sql import RawSQL
 
 SERVICES = 1000
 DOWN_TIME = 60.0
@@ -98,7 +99,7 @@ class Nova:
 
     def __init__(self, place: Place, count: int) -> None:
         binary = "`binary`" if place.store == "mysql" else '"binary"'
-        self.con: Raw = place.connect()
+        self.con = connected(place)
         self.columns = COLUMNS.format(binary=binary)
         self._count = count
         self.con.ask(TABLE.format(binary=binary))
@@ -117,12 +118,18 @@ class Nova:
         return sum(up)
 
 
+def connected(place: Place) -> RawSQL:
+    con = place.connect()
+    assert isinstance(con, RawSQL)
+    return con
+
+
 def _service(number: int, now: datetime.datetime) -> tuple[object, ...]:
     host, uuid = f"compute-{number}", f"{number:036}"
     return (now, now, None, 0, number, host, "nova-compute", "compute", 0, False, None, now, False, 66, uuid)
 
 
-def beat(con: Raw, columns: str, number: int) -> None:
+def beat(con: RawSQL, columns: str, number: int) -> None:
     con.plain("BEGIN")
     rows = con.plain(f"SELECT {columns} FROM services WHERE deleted = 0 AND id = %s LIMIT 1", number)
     now = _utcnow()
@@ -136,7 +143,7 @@ def beat(con: Raw, columns: str, number: int) -> None:
     con.plain("COMMIT")
 
 
-def listing(con: Raw, columns: str, down_time: float) -> list[bool]:
+def listing(con: RawSQL, columns: str, down_time: float) -> list[bool]:
     """Of each service, whether it is up: its last beat is not longer ago than that, by our clock."""
     return [_is_up(row, down_time) for row in con.plain(f"SELECT {columns} FROM services WHERE deleted = 0")]
 

@@ -53,9 +53,11 @@ class Etcd(Server):
         client_certificates: bool = False,
         authentication: bool = False,
         name: str = "e1",
+        on_disk: bool = False,
         **settings: Value,
     ) -> None:
-        super().__init__({**QUICK, **{key.replace("_", "-"): value for key, value in settings.items()}})
+        settings = {key.replace("_", "-"): value for key, value in settings.items()}
+        super().__init__({**QUICK, **settings}, on_disk=on_disk)
         self.name = name
         self.peer_port = free_port()
         self.cluster: list[Etcd] = [self]

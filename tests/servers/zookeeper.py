@@ -55,9 +55,10 @@ class ZooKeeper(Server):
         ensemble: Ensemble | None = None,
         observer: bool = False,
         read_only: bool = False,
+        on_disk: bool = False,
         **settings: Value,
     ) -> None:
-        super().__init__({**QUICK, **settings})
+        super().__init__({**QUICK, **settings}, on_disk=on_disk)
         self.sasl = sasl
         self.ensemble = ensemble
         self.observer = observer

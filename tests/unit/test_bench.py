@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
 
 import pytest
 
-from bench.__main__ import QUESTIONS, main, table
+from bench.__main__ import OF_SERVERS, QUESTIONS, main, table
 from bench.harness import EMBEDDED, Figure, Line, Run
-from bench.servers import SERVERS, Host, lacking
+from bench.servers import SERVERS, Host, lacking, started
 from headcount.stores import BUILT_IN
+
+QUICK = ("commit", "beat", "nova", "tooz", "told", "idle")
+"""Of those questions that take no longer to ask than this is worth."""
+SLOW = ("told", "idle")
+ASKED = [
+    pytest.param(store, question, marks=pytest.mark.slow if question in SLOW else ())
+    for store, questions in OF_SERVERS.items()
+    for question in questions
+    if question in QUICK and (question != "idle" or store in ("zookeeper", "etcd"))
+]
 
 
 @pytest.fixture(scope="module", params=[store for store in SERVERS if store in BUILT_IN])
@@ -21,7 +32,7 @@ def host(request, unavailable) -> Iterator[Host]:
     why = lacking(request.param)
     if why is not None:
         unavailable(SERVERS[request.param], why)
-    host = Host(request.param)
+    host = started(request.param)
     yield host
     host.discard()
 
@@ -38,9 +49,9 @@ def test_each_question_is_answered_with_numbers(question, tmp_path):
     assert finite(lines)
 
 
-@pytest.mark.parametrize("question", ["commit", "beat", "nova"])
+@pytest.mark.parametrize(("host", "question"), ASKED, indirect=["host"])
 def test_so_it_is_of_a_server(question, tmp_path, host):
-    """Of those questions that take no longer to ask than this is worth."""
+    """Of each that can be had."""
     run = Run(tmp_path, scale=0.01, repeat=1, stores=(host.store,), hosts={host.store: host})
     lines = list(import_module(f"bench.{question}").measure(run))
     assert {store for line in lines for store in line.figures} == {host.store}
@@ -50,12 +61,26 @@ def test_so_it_is_of_a_server(question, tmp_path, host):
 def test_what_a_server_costs_is_what_it_works(host):
     """Also what it did in a connection that is closed by now."""
     with closing(host.fresh().connect()) as con:
-        con.ask("SELECT 1")
+        con.bear(["one"])
         found: list[float] = []
         with host.cpu_of(found), closing(host.fresh().connect()) as other:
-            for number in range(2000):
-                other.ask("SELECT %s", number)
+            other.bear(["one"])
+            for _ in range(1000):
+                other.beat("one")
     assert 0.005 < found[0] < 60
+
+
+def test_whoever_is_connected_is_counted(host):
+    """But for the server itself, and for who looks. What they ask is counted too, if late on PostgreSQL."""
+    place = host.fresh()
+    before = host.connections(place.database)
+    with closing(place.connect()) as con:
+        con.bear(["one"])
+        assert host.connections(place.database) == before + 1
+        asked, until = host.asked(place.database), time.monotonic() + 10
+        while host.asked(place.database) <= asked:
+            con.beat("one")
+            assert time.monotonic() < until
 
 
 def test_the_table_says_whether_a_goal_is_met():
