@@ -11,12 +11,12 @@ whoever has a place is *held*, by a node in a session of ZooKeeper that nobody e
     gone         gone      it is over, and so is all trust in it: its places are free
 
 **Who is trusted is held.** The node is made before the commit that gives the place. Each beat is taken by
-both sessions, the witness first: by a `sync`, which goes to the server that leads, and writes nothing. One
-that is cut off, and believes that it leads, is found out by what the heart was shown with the beat before
-(see `words`); and if it was cut off since then, its successor gives every session its whole time anew. So what
-is true of the heart is true of the witness: it has the same ttl, and the server that ends sessions hears of
-it, too, by the next beat at the latest. So it lives on for the ttl from the beat before the one that gave
-trust; and trust goes no further. When its session is opened no beat is under way (`alone`): those that were taken without it were asked before,
+both sessions, the witness first: by a `sync`, which goes to the server that leads, and writes nothing.
+One that is cut off, and believes that it leads, is found out by what the heart was shown with the beat
+before (see `words`); and if it was cut off since then, its successor gives every session its whole time
+anew. So what is true of the heart is true of the witness: it has the same ttl, and the server that ends
+sessions hears of it, too, by the next beat at the latest. So it lives on for the ttl from the beat before
+the one that gave trust; and trust goes no further. When its session is opened no beat is under way (`alone`): those that were taken without it were asked before,
 and the opening is known to that server at once.
 
 **Who is not trusted is not held for long.** Who dies is heard of last by way of its witness, and then of its
