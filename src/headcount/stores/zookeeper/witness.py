@@ -16,8 +16,9 @@ One that is cut off, and believes that it leads, is found out by what the heart 
 before (see `words`); and if it was cut off since then, its successor gives every session its whole time
 anew. So what is true of the heart is true of the witness: it has the same ttl, and the server that ends
 sessions hears of it, too, by the next beat at the latest. So it lives on for the ttl from the beat before
-the one that gave trust; and trust goes no further. When its session is opened no beat is under way (`alone`): those that were taken without it were asked before,
-and the opening is known to that server at once.
+the one that gave trust; and trust goes no further. When its session is opened no beat is under way
+(`alone`): those that were taken without it were asked before, and the opening is known to that server at
+once.
 
 **Who is not trusted is not held for long.** Who dies is heard of last by way of its witness, and then of its
 heart: both are over within one `tickTime`, and nobody waits. Whose heart alone is over takes the node away
