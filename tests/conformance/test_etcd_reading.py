@@ -160,7 +160,7 @@ def test_who_leaves_while_its_sessions_move_is_not_here_again(own_etcd) -> None:
 
 def test_a_crowd_that_hears_of_a_death_settles_it_a_few_times(harness, monkeypatch) -> None:
     """The others wait until it is settled, and read of that."""
-    monkeypatch.setattr(register, "CROWD", 12)
+    monkeypatch.setattr(register, "CROWD", 12)  # as many as these take the whole time
     town = Town(harness)
     people = [town.person(f"p{n}", process="one") for n in range(12)]
     for person in people:

@@ -12,6 +12,7 @@ Before anything is looked at, whoever is gone has been written down as such (`se
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from headcount.model import (
     Outcome,
     Revision,
     Row,
+    Seconds,
     Snapshot,
     Wish,
 )
@@ -74,8 +76,7 @@ class Register:
         for _ in races(until):
             found = self._deltas.after(group, after, until)
             if isinstance(found, Died):
-                most = min(SPREAD, SPREAD * found.here / CROWD, until - time.monotonic())
-                native.threading().Event().wait(random.uniform(0, max(0.0, most)))
+                native.threading().Event().wait(min(_moment(found.here), max(0.0, until - time.monotonic())))
                 found = self._deltas.after(group, after, until)
             if isinstance(found, Delta):
                 return found
@@ -176,6 +177,14 @@ class Register:
             if ledger.revision == base(seen) or self._access.write(seen, ledger, until):
                 return outcomes
         raise too_busy(self._client.address, group)
+
+
+def _moment(here: int) -> Seconds:
+    """How long one of a crowd waits, lest all do the same: most of them long, and a few not, so that the rest
+    can hear of what these have done. (Exponential timers, truncated: Nonnenmacher and Biersack, "Scalable
+    feedback for large groups", 1999.)"""
+    spread, steep = min(SPREAD, SPREAD * here / CROWD), math.log(max(1, here)) + 1
+    return spread / steep * math.log1p(random.random() * math.expm1(steep))
 
 
 def _parts(wishes: Sequence[Wish]) -> Iterator[Sequence[Wish]]:

@@ -28,7 +28,8 @@ from headcount.stores.etcd.records import Head, Told, decode, encode, key_of
 from headcount.stores.etcd.seen import Seen, place
 
 BYTES = 700_000
-"""Of capabilities in one transaction, which may be 1.5 MB large; they are written in base 64."""
+"""In one transaction, which may be 1.5 MB large: of capabilities, which are written in base 64; where who is
+gone is taken down, of whole records as they are written."""
 
 
 class Written:
