@@ -65,7 +65,7 @@ PROMISES = Guarantees(
     durable=True,
     advisory_failover=False,
     max_capabilities=65_536,
-    precision=2.0,
+    precision=3.0,
     recheck=None,
 )
 
