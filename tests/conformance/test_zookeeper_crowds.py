@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
-from headcount.model import Committed, Delta, Empty, Enter, Outcome, Session, State
+from headcount.model import Committed, Delta, Empty, Enter, Outcome, Session, State, Wish
 from headcount.stores import make
+from headcount.stores.zookeeper import reading
+from headcount.stores.zookeeper.commit import Commit
 from headcount.stores.zookeeper.store import ZooKeeperStore
 from tests.processes.waiting import eventually
 from tests.servers.zookeeper import ZooKeeper
@@ -85,3 +89,28 @@ def test_who_wants_what_many_had_who_died_at_once_gets_it(client: Callable[[], Z
         return heir.commit("web", [entering], expect=[Empty(shards=frozenset([0]))])
 
     eventually(lambda: isinstance(inherit(), Committed), "a place", TTL)
+
+
+def test_one_of_those_who_see_a_death_writes_it_down(
+    client: Callable[[], ZooKeeperStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others look again, and find it written; though all were woken by it at once."""
+    dying, watching = client(), [client() for _ in range(4)]
+    dying.create_group("web")
+    enter(dying, 0)
+    revisions = [store.read("web").revision for store in watching]
+    pauses, commits = iter([0.001, 1.5, 1.6, 1.7]), list[str]()
+    carry_out = Commit.carry_out
+
+    def counted(commit: Commit, wishes: Sequence[Wish], settle: Iterable[str] = ()) -> list[Outcome]:
+        commits.append("tried")
+        return carry_out(commit, wishes, settle)
+
+    monkeypatch.setattr(reading, "random", SimpleNamespace(uniform=lambda least, most: next(pauses)))
+    monkeypatch.setattr(Commit, "carry_out", counted)
+    dead(dying, watching[0])
+    with ThreadPoolExecutor(4) as threads:
+        told = list(threads.map(lambda store, revision: store.read("web", revision), watching, revisions))
+
+    assert [[row.state for row in one.rows] for one in told] == [[State.DOWN]] * 4
+    assert commits == ["tried"]

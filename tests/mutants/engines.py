@@ -70,7 +70,6 @@ def a_session_that_is_opened_over_itself(plant: Planter) -> None:
 def a_floor_that_is_not_raised_on_etcd(plant: Planter) -> None:
     """The revision restarts with a group."""
     plant.edit(groups.Groups.delete, "max(_number(floor), seen.head.revision)", "_number(floor)")
-    plant.edit(groups.Groups.create, "self._revision(last), ", "")
 
 
 @mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="etcd"))
@@ -120,7 +119,7 @@ def a_notice_that_is_not_written_on_zookeeper(plant: Planter) -> None:
 @mutant(Law("who_stops_beating_goes_down", store="zookeeper"))
 def a_reader_that_does_not_settle_on_zookeeper(plant: Planter) -> None:
     """The ephemeral node is gone, and the row stays up."""
-    plant.edit(reading.Reading._gone, "if stat is None}", "if stat is ...}")
+    plant.edit(reading.Reading._gone, "set(sessions) - self._there(sessions, self._paths.session)", "set()")
 
 
 @mutant(Law("an_expiry_rings_by_itself", store="zookeeper"))
@@ -162,7 +161,7 @@ def a_place_that_is_free_as_soon_as_a_session_is_gone_on_zookeeper(plant: Plante
 @mutant(Law("a_place_that_was_taken_over_is_kept_too", store="zookeeper"))
 def a_claim_that_goes_with_its_session_on_zookeeper(plant: Planter) -> None:
     """Taken over, and closed: the place is free, though its owner has heard of neither."""
-    plant.edit(reading.Reading._held, "if stat is not None", "if stat is ...")
+    plant.edit(reading.Reading._held, "self._there(sorted(dead), self._paths.held)", "set()")
     plant.edit(commit.Commit._think, "and not loaded.held(claim.session)", "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from headcount import Coordinator, HeadcountError
 from headcount.engine.identity import boot
 from headcount.errors import StoreUnavailable
 from headcount.model import Committed, Remark
+from headcount.stores.zookeeper.store import ZooKeeperStore
 from headcount.stores.zookeeper.words import Connection
 from tests.conformance.test_zookeeper_sessions import Place
 from tests.processes import test_zookeeper
@@ -159,3 +161,36 @@ def test_no_refusal_is_told_by_a_server_that_was_left_behind(ensemble: Ensemble,
     assert isinstance(place.store.commit("web", [mark]), Committed)
     place.store.close()
     other.store.close()
+
+
+def test_a_leader_outlives_a_server_that_is_frozen(
+    own_ensemble: Callable[..., Ensemble],
+    stand: Callable[[str, str], Candidate],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All its connections are at this one, which takes what it is told, and says nothing. A beat that is not
+    answered goes to another one while there is time: it is the same term."""
+    monkeypatch.setattr(test_zookeeper, "TTL", 6.0)
+    ensemble, known = own_ensemble(tickTime=500), Connection._expand_client_hosts
+    victim = ensemble.followers[0]
+
+    def expand(connection: Connection) -> list[tuple[str, str, int]]:
+        """At first all come here."""
+        hosts = known(connection)
+        return hosts if connection.granted else sorted(hosts, key=lambda one: one[2] != victim.port)
+
+    monkeypatch.setattr(Connection, "_expand_client_hosts", expand)
+    ann = stand(ensemble.url("town"), "ann")
+    until(lambda: ann.leads, 10)
+    time.sleep(2.5)
+    hub = ann.coordinator._hub
+    assert hub is not None
+    assert isinstance(hub.store, ZooKeeperStore)
+    (heart,) = hub.store._hearts._by_ttl.values()
+    links = [link for link in (heart.witness._link, heart.link) if link is not None]
+    at = [link._connection._socket.getpeername()[1] for link in links]
+    assert at == [victim.port] * 2, "this shows nothing"
+    victim.freeze()
+    time.sleep(8)
+    assert (ann.leads, ann.spans) == (True, [])
+    victim.thaw()

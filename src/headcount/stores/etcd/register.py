@@ -12,10 +12,12 @@ Before anything is looked at, whoever is gone has been written down as such (`se
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from headcount import native
 from headcount.errors import HeadcountError, OutcomeUnknown
 from headcount.model import (
     Amend,
@@ -32,7 +34,7 @@ from headcount.model import (
 )
 from headcount.register import Ledger, apply_all
 from headcount.stores.etcd.access import Access, Moved, races, too_busy
-from headcount.stores.etcd.deltas import Deltas
+from headcount.stores.etcd.deltas import Deltas, Died
 from headcount.stores.etcd.seen import FEW, Missing, Need, Seen, Unsettled, guess
 from headcount.stores.etcd.settling import Settling
 from headcount.stores.etcd.written import BYTES, base, entered, holders
@@ -42,6 +44,9 @@ R = TypeVar("R", Row, Mark, Claim)
 
 WISHES = 50
 """Wishes in one transaction: each may compare a session, and writes three keys or more."""
+
+SPREAD, CROWD = 0.2, 100
+"""Seconds over which those who hear of a death spread, if so many sessions are here; fewer take less."""
 
 
 class Register:
@@ -55,20 +60,40 @@ class Register:
 
     def read(self, group: str, after: Revision | None, only: Collection[str] | None) -> Snapshot | Delta:
         until = self._client.until()
-        if after is not None and only is None:
-            delta = self._deltas.after(group, after, until)
-            if delta is not None:
-                return delta
         if only is not None and len(only) <= FEW // 5:
             return self._read_few(group, only, until)
-        seen = self._settling.settled(group, until)
+        if after is None or only is not None:
+            return self._picture(self._settling.settled(group, until), only)
+        found = self._later(group, after, until)
+        return found if isinstance(found, Delta) else self._picture(found)
 
+    def _later(self, group: str, after: Revision, until: float) -> Delta | Seen:
+        """What has changed, or the whole group. All who watch it hear of a death at the same moment. The
+        larger their crowd may be, the longer each waits first: so few settle it, and the others read of that.
+        """
+        for _ in races(until):
+            found = self._deltas.after(group, after, until)
+            if isinstance(found, Died):
+                most = min(SPREAD, SPREAD * found.here / CROWD, until - time.monotonic())
+                native.threading().Event().wait(random.uniform(0, max(0.0, most)))
+                found = self._deltas.after(group, after, until)
+            if isinstance(found, Delta):
+                return found
+            seen, written = self._settling.settle(group, until)
+            if seen is not None:
+                return seen
+            if written and isinstance(found := self._deltas.after(group, after, until), Delta):
+                return found
+        raise too_busy(self._client.address, group)
+
+    @staticmethod
+    def _picture(seen: Seen, only: Collection[str] | None = None) -> Snapshot:
         def wanted(records: Mapping[str, R | None]) -> tuple[R, ...]:
             found = (record for record in records.values() if record is not None)
             return tuple(record for record in found if only is None or record.member_id in only)
 
         return Snapshot(
-            group=group,
+            group=seen.group,
             revision=seen.head.revision,
             rows=wanted(seen.rows),
             marks=wanted(seen.marks),

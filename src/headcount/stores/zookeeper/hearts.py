@@ -17,6 +17,7 @@ be, there is no beat.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -28,7 +29,7 @@ from headcount.errors import HeadcountError
 from headcount.model import Granted, Seconds, Session, SessionId
 from headcount.stores.zookeeper.commit import EPHEMERAL
 from headcount.stores.zookeeper.groups import prepare
-from headcount.stores.zookeeper.link import Link, Where
+from headcount.stores.zookeeper.link import FAIR, Failed, Link, Where
 from headcount.stores.zookeeper.names import Paths
 from headcount.stores.zookeeper.records import encode
 from headcount.stores.zookeeper.witness import Witness
@@ -44,7 +45,9 @@ class Heart:
         self.link = Link(where, ttl, pings=False, lost=lambda: lost(self))
         self.witness = Witness(where, paths, ttl)
         self.patience = min(where.timeout, ttl / 3)
-        """Seconds that a beat waits: who is not answered has to try another server while there is time."""
+        """Seconds that a beat waits. A server that has not answered in half of them is left, so that another
+        one can answer in the other half: while a leader trusts, there is time for one such beat."""
+        self._several = "," in where.hosts
         self.beaten: dict[SessionId, Seconds] = {}
         """When each was beaten last."""
         self.notices: dict[SessionId, int] = {}
@@ -83,6 +86,30 @@ class Heart:
             return []
         beaten = [(one, at) for one, at in list(self.beaten.items()) if one not in besides]
         return [one for one, at in beaten if now - max(at, since) >= self.link.granted]
+
+    def hear(self, checks: Sequence[CheckVersion], until: Seconds) -> Failed | None:
+        """Be heard of by a majority, by way of the server that we are at, or else of another one. The witness
+        comes first."""
+        fair = max(self.patience / 2, FAIR) if self._several else math.inf
+        first = min(until, time.monotonic() + fair)
+        try:
+            return self._hear(checks, first)
+        except HeadcountError:
+            silent = {link.at for link in self._links() if link.silent}
+            for link in self._links():
+                if link.at in silent:
+                    link.leave(until)
+            if not self._several or self.link.over or time.monotonic() >= until:
+                raise
+            return self._hear(checks, until)
+
+    def _hear(self, checks: Sequence[CheckVersion], until: Seconds) -> Failed | None:
+        if self.witness.held:
+            self.witness.hear(until)
+        return self.link.multi(checks, until)
+
+    def _links(self) -> list[Link]:
+        return [link for link in (self.witness.link, self.link) if link is not None]
 
     def forget(self, session: SessionId) -> dict[str, str]:
         self.beaten.pop(session, None)
@@ -224,9 +251,7 @@ class Hearts:
         asked = time.monotonic()
         checks = [CheckVersion(self._paths.session(one), heart.notices.get(one, 0)) for one in sessions]
         try:
-            if heart.witness.held:
-                heart.witness.hear(until)
-            failed = heart.link.multi(checks, until)
+            failed = heart.hear(checks, until)
         except HeadcountError:
             heart.served(None)
             if heart.is_over(until):  # that was the answer

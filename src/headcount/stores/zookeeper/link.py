@@ -1,8 +1,9 @@
 """One connection to ZooKeeper with its session. Calls are asked over it: each within a time, or not at all.
 
 kazoo keeps what it is asked while there is no connection, and asks it when there is one again. A call that
-has been given up must not be carried out later: so whoever runs out of time drops the connection, which
-empties the queue, and the next one goes to another server.
+has been given up must not be carried out later: so whoever runs out of time marks what has not left yet, and
+it never does. A server that had time enough for an answer, and has none, is left: the next connection goes to
+another one.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from headcount.model import Seconds
 from headcount.stores.zookeeper.errors import ANSWERS, cannot_connect, denied, translate
 from headcount.stores.zookeeper.handler import Handler
 from headcount.stores.zookeeper.words import Connection, ReadMany, Seen
+
+FAIR = 0.5
+"""Seconds in which a server has an answer, if it will have one. Who asks with less time left than this, or
+than a quarter of what there was, has only itself to blame, and others may have use for the connection."""
 
 SLICE = 0.02
 """Seconds between looks whether there is a connection."""
@@ -81,6 +86,8 @@ class Link:
         """How many connections there have been: a watch belongs to one."""
         self.over = False
         """The session was lost. One that does not ping does not begin another."""
+        self.silent = False
+        """The last question had no answer in time."""
         self._lost = lost
         self._goes_on = pings
         self._handler = handler = Handler(where.tls() if where.tls is not None else None)
@@ -114,6 +121,11 @@ class Link:
     def session(self) -> int:
         """The number of its session of ZooKeeper."""
         return int(self._client._session_id or 0)
+
+    @property
+    def at(self) -> tuple[str, int] | None:
+        """The server that it is at, or was last."""
+        return self._connection.at
 
     @property
     def connected(self) -> bool:
@@ -152,6 +164,7 @@ class Link:
             if self.over or client._stopped.is_set():
                 raise StoreUnavailable(f"{self.where.address}: this session is over")
             if time.monotonic() >= until:
+                self.silent = True
                 raise cannot_connect(self._connection.why, self.where.address)
             client._live.wait(SLICE)
 
@@ -164,9 +177,13 @@ class Link:
                 self._connection._write_sock.send(b"\0")
 
     def leave(self, until: Seconds) -> None:
-        """Give up this connection, and wait until it is gone: what is asked next goes over another one."""
+        """Give up this connection, and wait until it is gone: what is asked next goes over another one. If
+        there is none yet, because a server takes long to answer, the next one is tried."""
         generation = self.generation
         self.drop()
+        if not self.connected and time.monotonic() - self._connection.tried_at >= FAIR:
+            with contextlib.suppress(OSError, AttributeError):
+                self._connection._socket.shutdown(2)
         while self.connected and self.generation == generation and time.monotonic() < until:
             Handler.sleep_func(SLICE / 10)
 
@@ -210,7 +227,7 @@ class Link:
         if time.monotonic() >= until:
             raise StoreUnavailable(f"{self.where.address} took too long")
         self._await(until)
-        results = []
+        asked, results = time.monotonic(), []
         for request in requests:
             result = self._client.handler.async_result()
             self._client._call(request, result)
@@ -219,9 +236,14 @@ class Link:
         while not results[-1].ready() and (left := until - time.monotonic()) > 0:
             results[-1].wait(left)
         if not results[-1].ready():
-            self.drop()
+            self.silent = True
+            for result in results:
+                result.given_up = True
+            if time.monotonic() - asked >= min(FAIR, self.where.timeout / 4):
+                self.drop()
             kind = OutcomeUnknown if writes else StoreUnavailable
             raise kind(f"{self.where.address} did not answer in time")
+        self.silent = False
         return results
 
     def get(

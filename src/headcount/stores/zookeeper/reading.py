@@ -8,25 +8,31 @@ server (see `words`). So a reading that was asked after a beat has all that the 
 has no other connection is shown what such a server knows, until that server notices.
 
 Whose session is gone is not up, but its row says so only once somebody has written it. Whoever reads, and
-finds a live row without its ephemeral node, looks for its session; if that is gone, it has the row taken down
-by a commit like any other, and reads on. A claim whose session is gone goes likewise, but not while the
-session is held (see `witness`); the doorbell is to ring when it is no longer. A reader that knows the group
-already is content if there are as many ephemeral nodes as the head says, and looks at those that the doorbell
-saw go.
+finds a live row without its ephemeral node, looks for its session; if that is gone, it waits for a moment of
+its own, looks again, and if nobody else has, it has the row taken down by a commit like any other, and reads
+on. A claim whose session is gone goes likewise, but not while the session is held (see `witness`); the
+doorbell is to ring when it is no longer. A reader that knows the group already is content if there are as
+many ephemeral nodes as the head says, and looks at those that the doorbell saw go.
 """
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from kazoo.protocol.serialization import Exists, GetChildren, GetData, Sync
 
 from headcount.model import Claim, Delta, Mark, Revision, Row, Seconds, SessionId, Snapshot
+from headcount.stores.zookeeper.handler import Handler
 from headcount.stores.zookeeper.link import Link
 from headcount.stores.zookeeper.loading import Corrupt, head_in
 from headcount.stores.zookeeper.names import Paths, id_of, name_of
 from headcount.stores.zookeeper.records import KINDS, Head, Kept, decode, node, record_in, row_node
+
+HERD = 0.2
+"""Seconds over which those spread who are woken by the same death, and would all write it down."""
 
 Settle = Callable[[str, Collection[str]], object]
 """Have a commit look at these nodes of a group, whose sessions are gone."""
@@ -52,6 +58,7 @@ class Reading:
         self._link, self._paths, self._group, self._until = link, paths, group, until
         self._corrupt, self._settle, self._await = corrupt, settle, await_
         self._at = paths.head(group)
+        self._waited = False
         self._data: dict[str, bytes | None] = {}
         self._read: dict[str, tuple[bytes, Kept | Mark | Claim | None]] = {}
 
@@ -70,7 +77,7 @@ class Reading:
             gone = self._gone(set(_found(live)))
             if not gone:
                 return self._snapshot()
-            self._settle(self._group, gone)
+            self._have_settled(gone)
 
     def only(self, members: Collection[str]) -> Snapshot:
         while True:
@@ -84,7 +91,7 @@ class Reading:
             gone = self._gone(None)
             if not gone:
                 return self._snapshot(set(members))
-            self._settle(self._group, gone)
+            self._have_settled(gone)
 
     def after(self, after: Revision, suspects: Collection[str]) -> Snapshot | Delta:
         """`suspects`: the keys of rows whose ephemeral nodes went."""
@@ -101,8 +108,7 @@ class Reading:
                 continue
             gone = self._gone(None)
             if gone:
-                self._settle(self._group, gone)
-                suspected = []
+                self._have_settled(gone)
                 continue
             if listed != self._head.listed:
                 return self._again(after)
@@ -188,6 +194,15 @@ class Reading:
             for name, session in doubted.items()
             if session in dead and not (name in claimed and session in held)
         }
+
+    def _have_settled(self, gone: Collection[str]) -> None:
+        """By a commit of ours, unless somebody else's has come first when we look again."""
+        pause = 0.0 if self._waited else random.uniform(0, HERD)
+        self._waited = True
+        if pause and time.monotonic() + pause < self._until:
+            Handler.sleep_func(pause)
+        else:
+            self._settle(self._group, gone)
 
     def _held(self, dead: Collection[SessionId]) -> set[SessionId]:
         """Of those whose sessions are gone, and who have claims: whose trust may not be over. It is awaited
