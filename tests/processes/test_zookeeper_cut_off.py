@@ -170,7 +170,7 @@ def test_a_leader_outlives_a_server_that_is_frozen(
 ) -> None:
     """All its connections are at this one, which takes what it is told, and says nothing. A beat that is not
     answered goes to another one while there is time: it is the same term."""
-    monkeypatch.setattr(test_zookeeper, "TTL", 6.0)
+    monkeypatch.setattr(test_zookeeper, "TTL", 9.0)
     ensemble, known = own_ensemble(tickTime=500), Connection._expand_client_hosts
     victim = ensemble.followers[0]
 
@@ -182,7 +182,7 @@ def test_a_leader_outlives_a_server_that_is_frozen(
     monkeypatch.setattr(Connection, "_expand_client_hosts", expand)
     ann = stand(ensemble.url("town"), "ann")
     until(lambda: ann.leads, 10)
-    time.sleep(2.5)
+    time.sleep(3.5)
     hub = ann.coordinator._hub
     assert hub is not None
     assert isinstance(hub.store, ZooKeeperStore)
@@ -191,6 +191,6 @@ def test_a_leader_outlives_a_server_that_is_frozen(
     at = [link._connection._socket.getpeername()[1] for link in links]
     assert at == [victim.port] * 2, "this shows nothing"
     victim.freeze()
-    time.sleep(8)
+    time.sleep(10)
     assert (ann.leads, ann.spans) == (True, [])
     victim.thaw()
