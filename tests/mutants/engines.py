@@ -72,6 +72,12 @@ def a_floor_that_is_not_raised_on_etcd(plant: Planter) -> None:
     plant.edit(groups.Groups.delete, "max(_number(floor), seen.head.revision)", "_number(floor)")
 
 
+@mutant(Law("who_leaves_with_one_row_stays_with_the_others", store="etcd"))
+def a_session_that_is_not_here_once_it_has_left_with_one_row(plant: Planter) -> None:
+    """Its other rows go down, while it lives and beats."""
+    plant.edit(written.having_now, "max(0, seen.having[session] + more[session])", "0")
+
+
 @mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="etcd"))
 def an_early_end_that_is_taken_for_a_death(plant: Planter) -> None:
     """The place is free while its owner trusts it."""
