@@ -69,8 +69,9 @@ PROMISES = Guarantees(
     recheck=None,
 )
 
-EYES = 6.0
-"""Seconds of the session that owns nothing: after two thirds of it a server that is silent is left."""
+EYES = 20.0
+"""Seconds of the session that owns nothing. So long that it needs no pings: the doorbell asks more often, and
+whoever asks leaves a server that is silent."""
 
 MOST_SUSPECTS = 1000
 MOST_COMPLAINTS = 1000
