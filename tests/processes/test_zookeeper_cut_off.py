@@ -31,8 +31,8 @@ TTL = 9.0
 
 @pytest.fixture
 def ensemble(own_ensemble: Callable[..., Ensemble]) -> Ensemble:
-    """Its leader believes in its followers for 50 s, whether it hears of them or not."""
-    return own_ensemble(cuttable=True, tickTime=250, syncLimit=200, initLimit=4, minSessionTimeout=1000)
+    """Its leader believes in its followers for 80 s, whether it hears of them or not."""
+    return own_ensemble(cuttable=True, tickTime=250, syncLimit=320, initLimit=20, minSessionTimeout=1000)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def forsake(ensemble: Ensemble, leader: ZooKeeper) -> None:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
     others = [server for server in ensemble.servers if server is not leader]
-    eventually(lambda: any(one.mode == "leader" for one in others), "another leading server", 10)
+    eventually(lambda: any(one.mode == "leader" for one in others), "another leading server", 30)
 
 
 def besides(ensemble: Ensemble, leader: ZooKeeper) -> str:
@@ -75,13 +75,13 @@ def test_what_is_read_is_not_older_than_what_a_beat_has_shown(
 ) -> None:
     """A notice comes with a beat over one server. What is read then over another one has what it is about."""
     place, other = Place(ensemble.url("town")), Place(besides(ensemble, deceived))
-    place.enter("ann", ttl=TTL)
+    place.enter("ann", ttl=30.0)
     bell = place.store.doorbell()
     before = place.store.read("web")
     assert place.store._open is not None
     assert place.store._open._connection._socket.getpeername()[1] == deceived.port, "this shows nothing"
     forsake(ensemble, deceived)
-    eventually(lambda: noticed(place, other), "a notice", TTL)
+    eventually(lambda: noticed(place, other), "a notice", 20)
     after = place.store.read("web", before.revision)
     mode = deceived.mode
 
@@ -149,11 +149,13 @@ def test_no_refusal_is_told_by_a_server_that_was_left_behind(ensemble: Ensemble,
 
     def lifted() -> bool:
         with contextlib.suppress(HeadcountError):
-            seen = other.store.read("web").marks[0].revision
-            return isinstance(other.store.commit("web", [Remark(member_id="ann", seen=seen)]), Committed)
+            marks = other.store.read("web").marks
+            if marks:
+                other.store.commit("web", [Remark(member_id="ann", seen=marks[0].revision)])
+            return not marks
         return False
 
-    eventually(lifted, "an answer", TTL)
+    eventually(lifted, "an answer", 40)
     assert place.store.read("web").marks, "it asks another server, so this shows nothing"
     with pytest.raises(StoreUnavailable):
         place.store.commit("web", [mark])
@@ -170,7 +172,7 @@ def test_a_leader_outlives_a_server_that_is_frozen(
 ) -> None:
     """All its connections are at this one, which takes what it is told, and says nothing. A beat that is not
     answered goes to another one while there is time: it is the same term."""
-    monkeypatch.setattr(test_zookeeper, "TTL", 6.0)
+    monkeypatch.setattr(test_zookeeper, "TTL", 9.0)
     ensemble, known = own_ensemble(tickTime=500), Connection._expand_client_hosts
     victim = ensemble.followers[0]
 
@@ -182,7 +184,7 @@ def test_a_leader_outlives_a_server_that_is_frozen(
     monkeypatch.setattr(Connection, "_expand_client_hosts", expand)
     ann = stand(ensemble.url("town"), "ann")
     until(lambda: ann.leads, 10)
-    time.sleep(2.5)
+    time.sleep(3.5)
     hub = ann.coordinator._hub
     assert hub is not None
     assert isinstance(hub.store, ZooKeeperStore)
@@ -191,6 +193,6 @@ def test_a_leader_outlives_a_server_that_is_frozen(
     at = [link._connection._socket.getpeername()[1] for link in links]
     assert at == [victim.port] * 2, "this shows nothing"
     victim.freeze()
-    time.sleep(8)
+    time.sleep(10)
     assert (ann.leads, ann.spans) == (True, [])
     victim.thaw()

@@ -168,8 +168,14 @@ class Hearts:
     def _heart(self, ttl: Seconds, until: Seconds) -> Heart:
         with self._lock:
             heart = self._by_ttl.get(ttl)
+            left: Heart | None = None
+            if heart is not None and not heart.beaten:
+                heart, left = None, heart  # nobody has beaten over it, and a new one is sure at once
             if heart is None:
                 heart = self._by_ttl[ttl] = Heart(self._where, self._paths, ttl, self._is_over)
+        if left is not None:
+            left.link.close()
+            left.witness.close()
         try:
             heart.link.connect(until)
         except HeadcountError:

@@ -213,14 +213,18 @@ class Link:
         expected to be, is an answer too. All go out before the first is waited for.
 
         Where the first is a `sync`, nothing that is read is older than what any connection of this store had
-        been shown when it was asked. A server that does not know of that is left."""
+        been shown when it was asked. A server that goes on not to know of that is left."""
+        shown, behind = self.where.seen.zxid, False
         while requests:
-            shown = self.where.seen.zxid
             results = self._asked(requests, until, writes)
             answers = [self._answer(result, writes) for result in results]
             if not isinstance(requests[0], Sync) or results[0].zxid >= shown:
                 return answers
-            self.leave(until)
+            if behind:
+                self.leave(until)
+            else:
+                behind = True
+                Handler.sleep_func(SLICE)  # one that leads tells the others first what is committed
         return []
 
     def _asked(self, requests: Sequence[Any], until: Seconds, writes: bool) -> list[Any]:
