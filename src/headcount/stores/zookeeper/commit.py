@@ -7,9 +7,10 @@ outcome rests on are checked to be there in the same `multi`; nobody's row is ev
 gone when it was written.
 
 What is read first may be older than what others were told of already. A commit that goes through has shown
-that it was not; only a refusal, or a commit that changes nothing, has not, and so it is thought over again
-after a `sync`. That is answered by one server, which may have been left behind without knowing it; so what is
-not written is checked to be so: by a `multi` that finds the head at the version that was read.
+that it was not; only a refusal, or a commit that changes nothing, has not, and so it is thought over again.
+Not after a `sync`, which one server answers, that may have been left behind without knowing it; but after a
+write that changes nothing, as beats are, which a majority takes, and the server that we read from knows
+then.
 
 Rows of sessions that are gone are taken down here, before the law looks at them, in the same commit: who
 finds them first does it, so that revisions grow in one order, and everybody sees the same. If that is more
@@ -113,27 +114,27 @@ class Commit:
             ) from exc
 
     def _carry_out(self, wishes: Sequence[Wish], settle: Collection[str]) -> list[Outcome]:
-        sync, lost = not wishes, 0
+        fresh, lost = not wishes, 0
         while True:
             loaded = Loaded(self._link, self._paths, self._group, self._corrupt, self._until)
             try:
-                loaded.load(wishes, settle, sync=sync)
+                loaded.load(wishes, settle, sync=not wishes)
             except GroupNotFound:
-                if sync:
+                if fresh:
                     raise
-                sync = True  # it may have been made a moment ago
+                fresh = self._ask_all()  # it may have been made a moment ago
                 continue
             ledger, outcomes = self._think(loaded, wishes)
             changes = ledger.revision > loaded.head.revision
-            if not sync and not (changes and all(isinstance(one, Committed) for one in outcomes)):
-                sync = True
+            if not fresh and not (changes and all(isinstance(one, Committed) for one in outcomes)):
+                fresh = self._ask_all()
                 continue
-            if not changes and not wishes:
+            if not changes:
                 return outcomes
-            failed = self._write(loaded, ledger) if changes else self._confirm(loaded)
+            failed = self._write(loaded, ledger)
             if failed is None:
                 return outcomes
-            sync |= isinstance(failed, NoNodeError)
+            fresh = True  # a majority has said so
             lost += 1
             pause = random.uniform(0, min(LONGEST_PAUSE, 0.002 * 2**lost))
             if time.monotonic() + pause >= self._until:
@@ -197,11 +198,11 @@ class Commit:
         path = self._paths.born(self._group, loaded.head.born)
         return [CheckVersion(path, -1)] if loaded.head.born and path not in self._avoided else []
 
-    def _confirm(self, loaded: Loaded) -> Exception | None:
-        """That the head is as it was read, though nothing is written."""
-        unmoved = [CheckVersion(self._at, loaded.version), *self._same(loaded)]
-        failed = self._link.multi(unmoved, self._until, writes=False)
-        return self._missed(unmoved, failed)
+    def _ask_all(self) -> bool:
+        """What is read over this connection from now on is not older than this: a majority was asked, and the
+        answer came by the server that we read from."""
+        self._link.multi([CheckVersion(self._paths.own, -1)], self._until, writes=False)
+        return True
 
     def _head(self, head: Head, ledger: Ledger, more: int) -> Head:
         log = [*head.log]
