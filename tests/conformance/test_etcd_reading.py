@@ -268,7 +268,7 @@ def test_a_group_that_takes_long_to_come_is_read(harness, monkeypatch) -> None:
     """Longer than a server has at first to answer, but not longer than the call has."""
     monkeypatch.setattr(client, "TRY", 0.1)
     town = Town(harness)
-    ann = town.person("ann", process="one")
+    ann = town.person("ann", ttl=60.0)
     for n in range(20):
         committed(ann.propose(ann.entering(f"{n}", member_id=f"{n}", capabilities=b"x" * 65_536)))
     wire = SlowPipe(harness.server.port)
