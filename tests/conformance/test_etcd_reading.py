@@ -253,7 +253,7 @@ def test_deaths_that_are_settled_in_part_are_not_missed(harness, monkeypatch) ->
 def test_those_with_long_names_may_die_together(harness) -> None:
     """Their rows are small, and what is written of them is not."""
     town = Town(harness)
-    ann = town.person("ann", process="one")
+    ann = town.person("ann", ttl=60.0)
     names = [f"{n:03}{'é' * 500}" for n in range(400)]
     for n in range(0, len(names), 40):
         wishes = [Wish([ann.entering(x, member_id=x)], (), ann.session) for x in names[n : n + 40]]
