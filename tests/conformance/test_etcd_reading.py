@@ -253,7 +253,7 @@ def test_deaths_that_are_settled_in_part_are_not_missed(harness, monkeypatch) ->
 def test_those_with_long_names_may_die_together(harness) -> None:
     """Their rows are small, and what is written of them is not."""
     town = Town(harness)
-    ann = town.person("ann", process="one")
+    ann = town.person("ann", ttl=60.0)
     names = [f"{n:03}{'é' * 500}" for n in range(400)]
     for n in range(0, len(names), 40):
         wishes = [Wish([ann.entering(x, member_id=x)], (), ann.session) for x in names[n : n + 40]]
@@ -268,7 +268,7 @@ def test_a_group_that_takes_long_to_come_is_read(harness, monkeypatch) -> None:
     """Longer than a server has at first to answer, but not longer than the call has."""
     monkeypatch.setattr(client, "TRY", 0.1)
     town = Town(harness)
-    ann = town.person("ann", process="one")
+    ann = town.person("ann", ttl=60.0)
     for n in range(20):
         committed(ann.propose(ann.entering(f"{n}", member_id=f"{n}", capabilities=b"x" * 65_536)))
     wire = SlowPipe(harness.server.port)
