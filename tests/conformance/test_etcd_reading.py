@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,13 +14,18 @@ from hypothesis import strategies as st
 
 from headcount.errors import StoreUnavailable
 from headcount.model import Delta, Snapshot, State, Wish
+from headcount.stores import make
 from headcount.stores.base import Store
-from headcount.stores.etcd import access, settling
+from headcount.stores.etcd import access, client, register, settling
+from headcount.stores.etcd.client import READ, Method
 from headcount.stores.etcd.deltas import COMMITS
 from headcount.stores.etcd.ops import MOST
 from headcount.testing.conformance.reading import DEEDS, Deed, in_order, replayed
-from headcount.testing.conformance.town import Town, at_once, clients, committed
+from headcount.testing.conformance.town import Town, at_once, clients, committed, withdrawing
 from tests.conformance.harnesses import EtcdSessions
+from tests.servers.base import HOST
+from tests.servers.etcd import Etcd
+from tests.servers.pipe import Pipe
 
 
 @pytest.fixture
@@ -34,8 +42,8 @@ def later(store: Store, before: Snapshot) -> Snapshot:
 
 
 def test_deltas_make_the_same_picture(harness) -> None:
-    """Whatever is done, and wherever one begins. (Time is left out: it cannot be moved here. Sessions end by
-    being closed, which looks the same.)"""
+    """Whatever is done, and wherever one begins; and it is always known how many live rows each session has.
+    (Time is left out: it cannot be moved here. Sessions end by being closed, which looks the same.)"""
     deeds = [deed for deed in DEEDS if deed.__name__ != "_time"]
     deed = st.tuples(st.sampled_from(deeds), st.sampled_from(["ann", "bob"]), st.integers(0, 7))
     groups = (f"town {n}" for n in itertools.count())
@@ -49,6 +57,8 @@ def test_deltas_make_the_same_picture(harness) -> None:
         for deed, name, number in deeds:
             deed(town, name, number)
             told.add(type(store.read(town.group, pictures[-1].revision)))
+            live = Counter(row.session for row in town.snapshot().rows if row.live and row.session)
+            assert {name: rows for name, rows in here(town).items() if rows} == live
             pictures.append(town.snapshot())
         for earlier, now in itertools.pairwise(pictures):
             assert (earlier.revision < now.revision) == (in_order(earlier) != in_order(now))
@@ -56,7 +66,7 @@ def test_deltas_make_the_same_picture(harness) -> None:
             assert later(store, picture) == in_order(pictures[-1])
 
     story()
-    assert told == {Delta, Snapshot}
+    assert Delta in told
 
 
 def test_a_death_is_not_missed_by_who_reads_deltas(harness) -> None:
@@ -74,18 +84,102 @@ def test_a_death_is_not_missed_by_who_reads_deltas(harness) -> None:
     assert isinstance(town.store.read(town.group, now.revision), Delta)
 
 
-def test_who_left_and_ends_costs_one_whole_reading(harness) -> None:
-    """Of whoever is first; nothing has changed, and so the revision has not."""
+def here(town: Town) -> dict[str, int]:
+    """The sessions that are here, and how many live rows they have, as their keys say."""
+    root = f"/{town.harness.prefix}/default/here/{town.group}/"  # type: ignore[attr-defined]
+    server: Etcd = town.harness.server  # type: ignore[attr-defined]
+    return {key.removeprefix(root): int(value) for key, value in server.keys(root).items()}
+
+
+def test_who_left_and_ends_costs_no_whole_reading(harness) -> None:
+    """When its last row has gone, it is not here any more, and is not missed. It may come again."""
     town = Town(harness)
     ann, bob = town.person("ann"), town.person("bob")
+    row, more = ann.enter(), ann.enter("ann/2", member_id="ann as well", stand=False)
+    bob.enter()
+    assert here(town) == {ann.session: 2, bob.session: 1}
+    seen = town.snapshot()
+    ann.leave(row)
+    assert here(town) == {ann.session: 1, bob.session: 1}
+    assert town.row("ann/2").live
+    ann.leave(more)
+    assert here(town) == {bob.session: 1}
+    ann.leave(ann.enter(), forget=True)
+    ann.store.close_session(ann.session)
+
+    assert isinstance(found := town.store.read(town.group, seen.revision), Delta)
+    assert in_order(replayed(seen, found)) == in_order(town.snapshot())
+    assert [row.key for row in town.snapshot().rows if row.live] == ["bob"]
+
+
+def test_whose_place_was_taken_away_is_here_until_it_says_so(harness) -> None:
+    """It has no live row, and may trust its place yet: its claim is not taken for one of who is gone."""
+    town = Town(harness)
+    ann = town.person("ann")
+    row = ann.enter()
+    town.remove(row)
+    assert here(town) == {ann.session: 0}
+    (claim,) = town.claims()
+    committed(ann.acknowledge(claim))
+
+    assert here(town) == {}
+    assert ann.beat() == 1
+    ann.enter()
+    assert here(town) == {ann.session: 1}
+
+
+def test_who_leaves_while_its_sessions_move_is_not_here_again(own_etcd) -> None:
+    """What it had there is not made anew."""
+    server: Etcd = own_etcd()
+    harness = EtcdSessions(server)
+    town = Town(harness)
+    ann, bob = town.person("ann", own_client=True), town.person("bob")
     row = ann.enter()
     bob.enter()
-    ann.leave(row)
-    ann.store.close_session(ann.session)
+    server.restart()
+    asking = ann.store._client  # type: ignore[attr-defined]
+    real = asking.ask
+
+    def ask(method: Method, request: Any, until: float | None = None) -> Any:
+        answer = real(method, request, until)
+        if method is READ and request.success[0].request_range.key.endswith(ann.session.encode()):
+            asking.ask = real
+            harness.store().commit(town.group, [withdrawing(row)], by=ann.session)
+        return answer
+
+    ann.store.read(town.group)  # it has found the server
+    asking.ask = ask
+    assert ann.beat() == 0
+    assert asking.ask == real
     seen = town.snapshot()
 
+    assert here(town) == {bob.session: 1}
     assert isinstance(town.store.read(town.group, seen.revision), Delta)
-    assert in_order(town.snapshot()) == in_order(seen)
+    harness.close()
+
+
+def test_a_crowd_that_hears_of_a_death_settles_it_a_few_times(harness, monkeypatch) -> None:
+    """The others wait until it is settled, and read of that."""
+    monkeypatch.setattr(register, "CROWD", 12)  # as many as these take the whole time
+    town = Town(harness)
+    people = [town.person(f"p{n}", process="one") for n in range(12)]
+    for person in people:
+        person.enter()
+    seen = town.snapshot()
+    stores = clients(harness, 12)
+    settle, tries = settling.Settling.settle, []
+
+    def counted(self: settling.Settling, *how: Any) -> Any:
+        tries.append(1)
+        return settle(self, *how)
+
+    monkeypatch.setattr(settling.Settling, "settle", counted)
+    town.store.close_session(people[0].session)
+    found = at_once(12, lambda n: stores[n].read(town.group, seen.revision))
+
+    assert sum(isinstance(one, Delta) for one in found) > 6
+    assert len(tries) < 6
+    assert {row.state for one in found for row in one.rows if row.key == "p0"} == {State.DOWN}
 
 
 def test_a_death_is_settled_once(harness) -> None:
@@ -170,6 +264,35 @@ def test_those_with_long_names_may_die_together(harness) -> None:
     assert {row.state for row in harness.store().read(town.group).rows} == {State.DOWN}
 
 
+def test_a_group_that_takes_long_to_come_is_read(harness, monkeypatch) -> None:
+    """Longer than a server has at first to answer, but not longer than the call has."""
+    monkeypatch.setattr(client, "TRY", 0.1)
+    town = Town(harness)
+    ann = town.person("ann", process="one")
+    for n in range(20):
+        committed(ann.propose(ann.entering(f"{n}", member_id=f"{n}", capabilities=b"x" * 65_536)))
+    wire = SlowPipe(harness.server.port)
+    store = make(f"etcd://{HOST}:{wire.port}/{harness.prefix}")
+    store.open()
+    before = time.monotonic()
+    found = store.read(town.group)
+    store.close()
+    wire.close()
+
+    assert isinstance(found, Snapshot)
+    assert in_order(found) == in_order(town.snapshot())
+    assert time.monotonic() - before > 4 * 0.1
+
+
+class SlowPipe(Pipe):
+    """What the server says comes at 3 MB a second."""
+
+    def _passes(self, client: socket.socket, *, back: bool) -> bool:
+        if back:
+            time.sleep(0.02)
+        return True
+
+
 def test_who_is_far_behind_reads_all(harness) -> None:
     """So many commits, or so many records, that the whole group costs less."""
     town = Town(harness)
@@ -183,6 +306,20 @@ def test_who_is_far_behind_reads_all(harness) -> None:
     for seen in (behind, near):
         assert isinstance(town.store.read(town.group, seen.revision), Snapshot)
         assert later(town.store, seen) == in_order(town.snapshot())
+
+
+def test_a_group_that_is_deleted_leaves_nothing(harness) -> None:
+    """Names that come and go fill no disk: what is left of all of them is one number."""
+    store = harness.store()
+    for n in range(3):
+        town = Town(harness, f"job {n}", store=store)
+        ann = town.person("ann", ttl=60)
+        ann.leave(ann.enter())
+        store.delete_group(town.group)
+        store.close_session(ann.session)
+
+    root = f"/{harness.prefix}/default/"
+    assert {key.removeprefix(root) for key in harness.server.keys(root)} == {"about", "floor"}
 
 
 def test_what_is_compacted_is_no_gap(harness, etcd_server) -> None:

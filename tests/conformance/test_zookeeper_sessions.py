@@ -197,6 +197,20 @@ def test_what_others_ask_keeps_no_stopped_heart_alive(place: Place) -> None:
     assert place.store.beat(["ann"]).notices == {"ann": None}
 
 
+def test_who_comes_to_others_is_trusted_by_their_beats(place: Place) -> None:
+    """The leading server may not have heard of the last one. But of a session that begins it has."""
+    granted = [place.store.open_session(session_of("ann"))]
+    place.beat_for(TTL, "ann")
+    granted.append(place.store.open_session(session_of("bob")))
+
+    assert granted[0].late == 0.0
+    assert TTL / 4 <= granted[1].late <= TTL
+
+
+def session_of(name: str) -> Session:
+    return Session(id=name, instance=name, host="h", process="p", ttl=TTL)
+
+
 def test_the_servers_grant_what_they_will(place: Place) -> None:
     """Two ticks of theirs at the least; and so trust is counted by what they grant."""
     assert place.open("hurried", 0.1) == 0.4

@@ -164,9 +164,12 @@ def test_no_beat_is_believed_without_a_witness(own_zookeeper: Callable[..., ZooK
     witness = heart.witness._link
     assert witness is not None
     witness.close(goodbye=True)
+    witness.over = True  # as if somebody else had closed it
     with server.client(), pytest.raises(StoreUnavailable):
         store.beat(["ann"])
     assert eventually(lambda: beats(store, "ann"), "a beat", TTL)
+    _, (held,), _ = store._eyes().get(["/town/.headcount/held/ann"], until=time.monotonic() + 1)
+    assert held[1].ephemeralOwner not in (0, witness.session)
     store.close()
 
 

@@ -70,7 +70,12 @@ def a_session_that_is_opened_over_itself(plant: Planter) -> None:
 def a_floor_that_is_not_raised_on_etcd(plant: Planter) -> None:
     """The revision restarts with a group."""
     plant.edit(groups.Groups.delete, "max(_number(floor), seen.head.revision)", "_number(floor)")
-    plant.edit(groups.Groups.create, "self._revision(last), ", "")
+
+
+@mutant(Law("who_leaves_with_one_row_stays_with_the_others", store="etcd"))
+def a_session_that_is_not_here_once_it_has_left_with_one_row(plant: Planter) -> None:
+    """Its other rows go down, while it lives and beats."""
+    plant.edit(written.having_now, "max(0, seen.having[session] + more[session])", "0")
 
 
 @mutant(Law("who_closes_a_session_that_is_over_gives_its_place_up", store="etcd"))

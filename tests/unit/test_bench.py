@@ -49,6 +49,7 @@ def test_each_question_is_answered_with_numbers(question, tmp_path):
     assert finite(lines)
 
 
+@pytest.mark.timeout(300)  # processes that start on a busy machine take their time
 @pytest.mark.parametrize(("host", "question"), ASKED, indirect=["host"])
 def test_so_it_is_of_a_server(question, tmp_path, host):
     """Of each that can be had."""

@@ -1,8 +1,9 @@
 """Asking etcd: a few servers that agree among themselves, each as good as any other.
 
 Every request has a deadline, `TRY` for each server and `timeout` in all; who does not answer is left for the
-next one. A request that writes may be sent again, because all of ours can be: they compare what they change,
-so that the second one finds what the first one did. The answer then says that it may have.
+next one. If none has answered in its time, each gets twice as much: what is asked for may be large. A request
+that writes may be sent again, because all of ours can be: they compare what they change, so that the second
+one finds what the first one did. The answer then says that it may have.
 
 gRPC is used in its blocking forms alone, which take no thread of Python's and none of its locks: they work in
 any native thread, also where a program has replaced `threading` by something else.
@@ -19,14 +20,14 @@ from headcount import native
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
 from headcount.model import Seconds
 from headcount.stores.etcd import rpc_pb2 as rpc
-from headcount.stores.etcd.errors import Elsewhere, LeaseExists, NotLoggedIn, translate
+from headcount.stores.etcd.errors import Elsewhere, LeaseExists, NotLoggedIn, NotReached, translate
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it talks of each fork on stderr
 grpc = native.library("grpc")
 
 TRY = 1.0
-"""Seconds that one server has for its answer: a request in flight at the leader's death sits until its own
-deadline."""
+"""Seconds that one server has for its answer, at first: a request in flight at the leader's death sits until
+its own deadline."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.2
 """Seconds before all servers are asked once more."""
@@ -120,7 +121,7 @@ class Client:
                 exc.doubled = sent
                 raise
             except Elsewhere as exc:
-                sent, failed = True, exc
+                sent, failed = sent or not isinstance(exc, NotReached), exc
                 self.leave(host)
         if sent and method.writes:
             raise OutcomeUnknown(f"{failed}; what was asked may have been done")
@@ -137,15 +138,17 @@ class Client:
 
     def _turns(self, until: float) -> Iterator[tuple[str, Seconds]]:
         """Whom to ask, and for how long; at least once."""
-        pause = FIRST_PAUSE
+        pause, seconds, began = FIRST_PAUSE, TRY, time.monotonic()
         for turn in range(1_000_000):
             left = until - time.monotonic()
             if turn and left <= 0:
                 return
             if turn and turn % len(self.hosts) == 0:
+                if time.monotonic() - began >= seconds:  # and not: they refused at once
+                    seconds *= 2
                 native.threading().Event().wait(min(pause, left))
-                pause = min(LONGEST_PAUSE, 2 * pause)
-            yield self.hosts[self._at % len(self.hosts)], max(0.05, min(TRY, until - time.monotonic()))
+                pause, began = min(LONGEST_PAUSE, 2 * pause), time.monotonic()
+            yield self.hosts[self._at % len(self.hosts)], max(0.05, min(seconds, until - time.monotonic()))
 
     def leave(self, host: str) -> None:
         """The next one is asked from now on, unless somebody has gone there already."""

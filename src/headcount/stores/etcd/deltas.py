@@ -2,14 +2,15 @@
 
 A delta can be given if the history has the commit of that revision, for then it has all that followed; and if
 nobody has died unsettled since. That is seen without reading who is here: the head says how many there should
-be. Their keys come by commits alone, which count them; so if there are as many as it says, none has gone.
+be. Their keys come by commits alone, and go by them when they have left, which is counted; so if there are as
+many as it says, none has died.
 Nor may there be claims that are kept for whoever was ended early: these go when `held` does, which is not
 counted.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from headcount.errors import GroupNotFound
 from headcount.model import Claim, Delta, Mark, RecordKind, Revision, Row
@@ -23,14 +24,21 @@ COMMITS = 200
 """Who is more commits behind than this reads the whole group."""
 
 
+class Died(NamedTuple):
+    """Somebody has died, or has ended, of those who are here by the head; and nobody has said so yet."""
+
+    here: int
+
+
 class Deltas:
     def __init__(self, client: Client, keys: Keys, reading: Reading) -> None:
         self._client = client
         self._keys = keys
         self._reading = reading
 
-    def after(self, group: str, after: Revision, until: float) -> Delta | None:
-        """What has changed; None if that cannot be told, or would be as much as the whole group."""
+    def after(self, group: str, after: Revision, until: float) -> Delta | Died | None:
+        """What has changed; `Died` if that has to be settled first; None if it cannot be told, or would be as
+        much as the whole group."""
         keys = self._keys
         request = read(
             [
@@ -48,8 +56,10 @@ class Deltas:
             touched = self._touched(group, after, now, told)
         except ValueError:
             return None  # whoever reads the whole group says what it is
-        if touched is None or here.count != now.here or now.early:
+        if touched is None or now.early:
             return None
+        if here.count != now.here:
+            return Died(now.here)
         found = self._records(group, touched, answer.header.revision, until) if touched else {}
         return None if found is None else self._delta(group, after, now, touched, found)
 

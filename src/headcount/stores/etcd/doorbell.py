@@ -156,6 +156,8 @@ class EtcdDoorbell:
         groups, lost = [], []
         for event in events:
             gone = event.type == rpc.Event.DELETE
+            if not gone and event.kv.key >= self._keys.groups.end:
+                continue  # somebody came, or after an election has moved: the group says what that means
             match self._keys.parts(event.kv.key):
                 case ["group", group]:
                     groups.append(group)

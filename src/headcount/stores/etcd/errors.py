@@ -24,6 +24,10 @@ class Elsewhere(StoreUnavailable):
     write was carried out is not known."""
 
 
+class NotReached(Elsewhere):
+    """There was no connection: nothing was carried out."""
+
+
 class NotLoggedIn(AccessDenied):
     """The token is none any more: a new one has to be asked for. Nothing was carried out."""
 
@@ -50,6 +54,8 @@ DENIED = (
     "password was given in the wrong form",
     "role name not found",
 )
+NO_CONNECTION = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
+"""gRPC's own words, for which it has no code. If it finds others, a write counts as one that may be done."""
 NO_TOKEN = ("invalid auth token", "revision of auth store is old")
 
 
@@ -89,6 +95,8 @@ def translate(exc: Any, address: str) -> HeadcountError:
             return CapabilitiesTooLarge(
                 f"{address}: {text}. Its --max-txn-ops is below etcd's default, which is 128: raise it"
             )
+        case "UNAVAILABLE" if says(*NO_CONNECTION):
+            return NotReached(f"{address}: {text}")
         case "UNIMPLEMENTED":
             return NotPromised(f"{address} does not speak version 3 of etcd's API: {text}")
     return Elsewhere(f"{address}: {text or 'no answer'} ({code.lower().replace('_', ' ')})")

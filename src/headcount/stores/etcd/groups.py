@@ -79,6 +79,7 @@ class Groups:
                 [
                     delete(keys.group(group)),
                     *(delete(span) for span in self._of(group)),
+                    delete(keys.told_of(group)),  # the floor says where it ended
                     put(keys.floor, str(highest).encode()),
                 ],
             )

@@ -4,7 +4,7 @@
     ROOT/floor                        the highest revision of the groups that were deleted
     ROOT/group/GROUP                  the head of a group: its revision. Every commit compares and moves it
     ROOT/held/GROUP/SESSION           leased, by a witness: the session's owner may trust a place in the group
-    ROOT/here/GROUP/SESSION           leased: the session lives, and has entered the group
+    ROOT/here/GROUP/SESSION           leased: the session lives, and has so many live rows in the group
     ROOT/life/SESSION                 leased: the session lives; its version counts its notices
     ROOT/named/GROUP/MEMBER/KEY       a row of the member that has another key than the member's id
     ROOT/record/GROUP/row/KEY         the records of a group

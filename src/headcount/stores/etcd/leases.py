@@ -32,9 +32,11 @@ from headcount.stores.etcd.ops import (
     Op,
     gathered,
     get,
+    is_there,
     lives_by,
     put,
     read,
+    take_to,
     txn,
     unchanged_since,
     when,
@@ -155,6 +157,6 @@ class Leases:
             was = decode(Life, value)
             value = encode(Life(was.session, was.moved + 1))
         yield put(keys.life(session), value, new)
-        for group in groups:
-            yield put(keys.here(group, session), b"", new)
-            yield put(keys.room(session, group), b"", new)
+        for group in groups:  # unless it has left there meanwhile
+            here = keys.here(group, session)
+            yield when([is_there(here)], [take_to(here, new), put(keys.room(session, group), b"", new)])

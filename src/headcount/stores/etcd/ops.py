@@ -39,6 +39,16 @@ def touch(span: Span) -> Op:
     return rpc.RequestOp(request_put=rpc.PutRequest(key=span.key, ignore_value=True, ignore_lease=True))
 
 
+def rewrite(span: Span, value: bytes) -> Op:
+    """Another value, with the lease that the key has. It must be there."""
+    return rpc.RequestOp(request_put=rpc.PutRequest(key=span.key, value=value, ignore_lease=True))
+
+
+def take_to(span: Span, lease: int) -> Op:
+    """Another lease, with the value that the key has. It must be there."""
+    return rpc.RequestOp(request_put=rpc.PutRequest(key=span.key, lease=lease, ignore_value=True))
+
+
 def delete(span: Span) -> Op:
     return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=span.key, range_end=span.end))
 

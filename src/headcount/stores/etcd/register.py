@@ -12,10 +12,13 @@ Before anything is looked at, whoever is gone has been written down as such (`se
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from headcount import native
 from headcount.errors import HeadcountError, OutcomeUnknown
 from headcount.model import (
     Amend,
@@ -27,12 +30,13 @@ from headcount.model import (
     Outcome,
     Revision,
     Row,
+    Seconds,
     Snapshot,
     Wish,
 )
 from headcount.register import Ledger, apply_all
 from headcount.stores.etcd.access import Access, Moved, races, too_busy
-from headcount.stores.etcd.deltas import Deltas
+from headcount.stores.etcd.deltas import Deltas, Died
 from headcount.stores.etcd.seen import FEW, Missing, Need, Seen, Unsettled, guess
 from headcount.stores.etcd.settling import Settling
 from headcount.stores.etcd.written import BYTES, base, entered, holders
@@ -42,6 +46,9 @@ R = TypeVar("R", Row, Mark, Claim)
 
 WISHES = 50
 """Wishes in one transaction: each may compare a session, and writes three keys or more."""
+
+SPREAD, CROWD = 0.2, 100
+"""Seconds over which those who hear of a death spread, if so many sessions are here; fewer take less."""
 
 
 class Register:
@@ -55,20 +62,39 @@ class Register:
 
     def read(self, group: str, after: Revision | None, only: Collection[str] | None) -> Snapshot | Delta:
         until = self._client.until()
-        if after is not None and only is None:
-            delta = self._deltas.after(group, after, until)
-            if delta is not None:
-                return delta
         if only is not None and len(only) <= FEW // 5:
             return self._read_few(group, only, until)
-        seen = self._settling.settled(group, until)
+        if after is None or only is not None:
+            return self._picture(self._settling.settled(group, until), only)
+        found = self._later(group, after, until)
+        return found if isinstance(found, Delta) else self._picture(found)
 
+    def _later(self, group: str, after: Revision, until: float) -> Delta | Seen:
+        """What has changed, or the whole group. All who watch it hear of a death at the same moment. The
+        larger their crowd may be, the longer each waits first: so few settle it, and the others read of that.
+        """
+        for _ in races(until):
+            found = self._deltas.after(group, after, until)
+            if isinstance(found, Died):
+                native.threading().Event().wait(min(_moment(found.here), max(0.0, until - time.monotonic())))
+                found = self._deltas.after(group, after, until)
+            if isinstance(found, Delta):
+                return found
+            seen, written = self._settling.settle(group, until)
+            if seen is not None:
+                return seen
+            if written and isinstance(found := self._deltas.after(group, after, until), Delta):
+                return found
+        raise too_busy(self._client.address, group)
+
+    @staticmethod
+    def _picture(seen: Seen, only: Collection[str] | None = None) -> Snapshot:
         def wanted(records: Mapping[str, R | None]) -> tuple[R, ...]:
             found = (record for record in records.values() if record is not None)
             return tuple(record for record in found if only is None or record.member_id in only)
 
         return Snapshot(
-            group=group,
+            group=seen.group,
             revision=seen.head.revision,
             rows=wanted(seen.rows),
             marks=wanted(seen.marks),
@@ -151,6 +177,14 @@ class Register:
             if ledger.revision == base(seen) or self._access.write(seen, ledger, until):
                 return outcomes
         raise too_busy(self._client.address, group)
+
+
+def _moment(here: int) -> Seconds:
+    """How long one of a crowd waits, lest all do the same: most of them long, and a few not, so that the rest
+    can hear of what these have done. (Exponential timers, truncated: Nonnenmacher and Biersack, "Scalable
+    feedback for large groups", 1999.)"""
+    spread, steep = min(SPREAD, SPREAD * here / CROWD), math.log(max(1, here)) + 1
+    return spread / steep * math.log1p(random.random() * math.expm1(steep))
 
 
 def _parts(wishes: Sequence[Wish]) -> Iterator[Sequence[Wish]]:

@@ -9,6 +9,7 @@ a lease may run out at any time. So the sessions that enter are compared besides
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from headcount.model import (
@@ -93,6 +94,8 @@ class Seen:
         self.claims: dict[str, Claim] = {}
         self.lives: dict[SessionId, Life | None] = {}
         self.here: set[SessionId] = set()
+        self.having: dict[SessionId, int] = {}
+        """How many live rows the sessions have that are here, as far as their keys can be read."""
         self.held: set[SessionId] = set()
         """Of those that were asked for: whose owner may trust a place, whether the session lives or not."""
         self.loaded: set[Need] = set()
@@ -197,14 +200,14 @@ class Seen:
                 case "session":
                     ops.append(get(keys.life(need.name)))
                 case "here":
-                    ops.append(get(keys.here(group, need.name), keys_only=True))
+                    ops.append(get(keys.here(group, need.name)))
                 case "held":
                     ops.append(get(keys.held(group, need.name), keys_only=True))
                 case "holders":
                     ops.append(get(keys.held_all(group), keys_only=True))
                 case "whole":
                     ops.append(get(keys.records(group)))
-                    ops.append(get(keys.here_all(group), keys_only=True))
+                    ops.append(get(keys.here_all(group)))
         return ops
 
     def take(self, needs: Collection[Need], found: Iterable[Any]) -> None:
@@ -224,6 +227,8 @@ class Seen:
                 self._take_record(kind, name, kv)
             case ["here", _, session]:
                 self.here.add(session)
+                with suppress(ValueError):
+                    self.having[session] = int(kv.value)
             case ["held", _, session]:
                 self.held.add(session)
             case ["named", _, member_id, key]:

@@ -58,6 +58,9 @@ from headcount.stores.etcd.witnesses import Witnesses
 TOGETHER = 50
 """Sessions in one transaction that opens them."""
 
+ENDING = 1.0
+"""Seconds that a beat may be longer under way because it ends sessions that are not beaten any more."""
+
 AGAIN = 0.02
 """Seconds before a beat is asked again that met an election."""
 
@@ -228,7 +231,12 @@ class Sessions:
             if lease is None:
                 self._beaten.pop(name, None)
             elif name not in asked and lease in leases and now - at > self._leases.ttl.get(lease, math.inf):
-                self._end(name, until)
+                try:
+                    self._end(name, min(until, now + ENDING))
+                except (
+                    HeadcountError
+                ):  # the beat was taken, whatever becomes of this; the next one tries again
+                    return
 
     # ── having places ──
 

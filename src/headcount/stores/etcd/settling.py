@@ -5,6 +5,9 @@ then, and finds live rows without `here`, settles it by a commit like any other,
 everybody sees the same, in one order of revisions. That `here` is missing needs no comparing: it comes back
 by an enter alone, and that moves the head.
 
+Who has left. `here` says how many live rows the session has in the group. With the last one, and without a
+claim, it goes, by that commit: nobody has to look whether somebody has died when the session ends later.
+
 Who was ended early. If `held` is there though `here` is not, the owner may trust its place yet (`witnesses`):
 so that becomes a claim, which stays for as long as `held` does. Where only `here` was deleted, and the
 session lives, its owner gets a notice of it, as of any claim.
@@ -35,34 +38,41 @@ class Settling:
     def settled(self, group: str, until: float) -> Seen:
         """The whole group, in which nobody is up who is gone."""
         for _ in races(until):
-            seen = self._access.seen(group)
-            try:
-                gone, early = self._load(seen, until)
-            except Moved:
-                continue
-            ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
-            rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
-            claims = [claim for claim in seen.claims.values() if claim.session in gone - early]
-            if not rows and not claims:
-                self._count(seen, ledger, gone, until)
+            seen, _written = self.settle(group, until)
+            if seen is not None:
                 return seen
-            some = list(_as_many([*rows, *claims], early))
-            for one in some:
-                if isinstance(one, Claim):
-                    ledger.vacate(one, "its session is gone")
-                else:
-                    ledger.expire(one, early=one.session in early)
-                    ledger.notices |= {one.session} & early
-            counted = _counted(seen, ledger, gone)
-            if len(some) < len(rows) + len(claims):
-                # Not all of them. The head goes on to say that some are missing: else, if nobody settled
-                # the rest, it would stay up in the eyes of all who read what has changed.
-                counted = max(seen.head.here, len(seen.here) + 1), counted[1]
-            try:
-                self._access.write(seen, ledger, until, counted)
-            except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
-                raise StoreUnavailable(str(exc)) from exc
         raise too_busy(self._access.client.address, group)
+
+    def settle(self, group: str, until: float) -> tuple[Seen | None, bool]:
+        """The whole group, if nobody in it is up who is gone. If somebody is, that is put right; and whether
+        it was."""
+        seen = self._access.seen(group)
+        try:
+            gone, early = self._load(seen, until)
+        except Moved:
+            return None, False
+        ledger = Ledger(seen, group, base(seen), time.time(), unclocked=True)
+        rows = [row for row in seen.rows.values() if row is not None and row.live and row.session in gone]
+        claims = [claim for claim in seen.claims.values() if claim.session in gone - early]
+        if not rows and not claims:
+            self._count(seen, ledger, gone, until)
+            return seen, False
+        some = list(_as_many([*rows, *claims], early))
+        for one in some:
+            if isinstance(one, Claim):
+                ledger.vacate(one, "its session is gone")
+            else:
+                ledger.expire(one, early=one.session in early)
+                ledger.notices |= {one.session} & early
+        counted = _counted(seen, ledger, gone)
+        if len(some) < len(rows) + len(claims):
+            # Not all of them. The head goes on to say that some are missing: else, if nobody settled
+            # the rest, it would stay up in the eyes of all who read what has changed.
+            counted = max(seen.head.here, len(seen.here) + 1), counted[1]
+        try:
+            return None, self._access.write(seen, ledger, until, counted)
+        except OutcomeUnknown as exc:  # of this only; of what the caller asked, nothing is written yet
+            raise StoreUnavailable(str(exc)) from exc
 
     def _load(self, seen: Seen, until: float) -> tuple[set[SessionId], set[SessionId]]:
         """All of it; and who of those that it names is gone, and of these, who was ended early."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from headcount.stores.etcd.ops import (
     is_there,
     lives_by,
     put,
+    rewrite,
     touch,
     txn,
     when,
@@ -26,7 +28,8 @@ from headcount.stores.etcd.records import Head, Told, decode, encode, key_of
 from headcount.stores.etcd.seen import Seen, place
 
 BYTES = 700_000
-"""Of capabilities in one transaction, which may be 1.5 MB large; they are written in base 64."""
+"""In one transaction, which may be 1.5 MB large: of capabilities, which are written in base 64; where who is
+gone is taken down, of whole records as they are written."""
 
 
 class Written:
@@ -64,12 +67,13 @@ class Written:
         compare += [
             lives_by(keys.life(s), life.lease) for s in sorted(alive) if (life := self._seen.lives[s])
         ]
-        head = Head(self._ledger.revision, self._id, self._here + len(new), self._early)
+        left = leaving(self._seen, self._ledger)
+        head = Head(self._ledger.revision, self._id, self._here + len(new) - len(left), self._early)
         ops = [
             put(keys.group(group), encode(head)),
             *([put(told, encode(Told(self._id, self._ledger.entries, self._touched())))] if moved else []),
             *self._changes(),
-            *self._presence(new),
+            *self._presence(new, left),
             *self._holds,
             *self._notices(),
             *self._trimming(),
@@ -114,12 +118,22 @@ class Written:
                 else:
                     yield delete(span)
 
-    def _presence(self, new: Collection[SessionId]) -> Iterator[Op]:
+    def _presence(self, new: Collection[SessionId], left: Collection[SessionId]) -> Iterator[Op]:
+        """Who comes is here; who has left nothing is not, so that nobody need look for it when it is over."""
+        keys, group = self._keys, self._seen.group
+        more = balance(self._seen, self._ledger)
         for session in new:
             life = self._seen.lives[session]
             if life is not None:
-                yield put(self._keys.here(self._seen.group, session), b"", life.lease)
-                yield put(self._keys.room(session, self._seen.group), b"", life.lease)
+                yield put(keys.here(group, session), str(more[session]).encode(), life.lease)
+                yield put(keys.room(session, group), b"", life.lease)
+        for session, rows in sorted(having_now(self._seen, self._ledger).items()):
+            here = keys.here(group, session)
+            if session in left:
+                yield delete(here)
+                yield delete(keys.room(session, group))
+            elif rows != self._seen.having[session]:
+                yield when([is_there(here)], [rewrite(here, str(rows).encode())])
 
     def _notices(self) -> Iterator[Op]:
         """To be written is all that it takes: etcd counts how often a key has been. It must not bring back
@@ -145,6 +159,36 @@ def entered(seen: Seen, ledger: Ledger) -> set[SessionId]:
     """The sessions whose rows have begun a life in this commit."""
     rows = (row for row in ledger.rows.values() if row is not None and row.live and row.session)
     return {row.session for row in rows if row.incarnation > base(seen)}
+
+
+def balance(seen: Seen, ledger: Ledger) -> Counter[SessionId]:
+    """How many live rows more each session has than before."""
+    more: Counter[SessionId] = Counter()
+    for key, row in ledger.rows.items():
+        for one, sign in ((seen.rows.get(key), -1), (row, 1)):
+            if one is not None and one.live and one.session:
+                more[one.session] += sign
+    return more
+
+
+def having_now(seen: Seen, ledger: Ledger) -> dict[SessionId, int]:
+    """How many live rows those sessions have that were here, and of which a row or a claim has changed."""
+    more = balance(seen, ledger)
+    vacated = {
+        seen.claims[key].session for key, claim in ledger.claims.items() if not claim and key in seen.claims
+    }
+    touched = {
+        session for session in more.keys() | vacated if session in seen.here and session in seen.having
+    }
+    return {session: max(0, seen.having[session] + more[session]) for session in touched}
+
+
+def leaving(seen: Seen, ledger: Ledger) -> set[SessionId]:
+    """Those of them that have no live row any more, and no claim: which would be taken for one of a session
+    that is gone."""
+    claims = {**seen.claims, **ledger.claims}.values()
+    claiming = {claim.session for claim in claims if claim is not None}
+    return {session for session, rows in having_now(seen, ledger).items() if not rows} - claiming
 
 
 def holders(seen: Seen, ledger: Ledger) -> set[SessionId]:

@@ -34,6 +34,9 @@ from headcount.stores.zookeeper.names import Paths
 from headcount.stores.zookeeper.records import encode
 from headcount.stores.zookeeper.witness import Witness
 
+APART = 4.0
+"""That part of the ttl is enough for the leading server to hear of a beat before the next one is taken."""
+
 
 class Heart:
     """The sessions of one ttl."""
@@ -53,6 +56,9 @@ class Heart:
         """The nodes that list each session's rows, and their groups."""
         self._served_since: Seconds | None = None
         """Since when beats have been taken one after the other; None: the last one was not."""
+        self._sure_at = self._asked_at = time.monotonic()
+        """When that was asked of which the leading server has surely heard, and what came a while after. Of a
+        session of ZooKeeper that begins it knows at once."""
 
     def is_over(self, until: Seconds) -> bool:
         """Once it is connected again, or not any more: a connection that was lost may have been ended with
@@ -63,8 +69,15 @@ class Heart:
 
     def served(self, at: Seconds | None) -> None:
         """A beat that was asked then was taken; None: it was not."""
+        if at is not None and at - self._asked_at >= self.link.granted / APART:
+            self._sure_at, self._asked_at = self._asked_at, at
         if at is None or self._served_since is None:
             self._served_since = at
+
+    def late(self, asked: Seconds) -> Seconds:
+        """How long before this the leading server has surely heard of us, if what is asked now is taken."""
+        apart = asked - self._asked_at >= self.link.granted / APART
+        return max(0.0, asked - (self._asked_at if apart else self._sure_at))
 
     def overdue(self, besides: Collection[SessionId] = ()) -> list[SessionId]:
         """Who was not beaten for the ttl, while others were. The time of an outage does not count."""
@@ -140,21 +153,29 @@ class Hearts:
 
     def open(self, sessions: Sequence[Session], until: Seconds) -> list[Granted]:
         self._tidy()
+        asked = time.monotonic()
         granted: dict[SessionId, Granted] = {}
         for ttl in {one.ttl for one in sessions}:
             heart = self._heart(ttl, until)
             of_it = [one for one in sessions if one.ttl == ttl]
-            self._begin(heart, [one for one in of_it if self.of(one.id) is None], until)
             # A server that leads may hear of a beat from the one that took it only a while later.
-            terms = Granted(ttl=heart.link.granted, margin=max(heart.link.granted / 3, 0.25))
+            late = heart.late(asked)
+            self._begin(heart, [one for one in of_it if self.of(one.id) is None], until)
+            terms = Granted(ttl=heart.link.granted, margin=max(heart.link.granted / 3, 0.25), late=late)
             granted |= {one.id: terms for one in of_it}
         return [granted[one.id] for one in sessions]
 
     def _heart(self, ttl: Seconds, until: Seconds) -> Heart:
         with self._lock:
             heart = self._by_ttl.get(ttl)
+            left: Heart | None = None
+            if heart is not None and not heart.beaten:
+                heart, left = None, heart  # nobody has beaten over it, and a new one is sure at once
             if heart is None:
                 heart = self._by_ttl[ttl] = Heart(self._where, self._paths, ttl, self._is_over)
+        if left is not None:
+            left.link.close()
+            left.witness.close()
         try:
             heart.link.connect(until)
         except HeadcountError:

@@ -65,12 +65,13 @@ PROMISES = Guarantees(
     durable=True,
     advisory_failover=False,
     max_capabilities=65_536,
-    precision=2.0,
+    precision=3.0,
     recheck=None,
 )
 
-EYES = 6.0
-"""Seconds of the session that owns nothing: after two thirds of it a server that is silent is left."""
+EYES = 20.0
+"""Seconds of the session that owns nothing. So long that it needs no pings: the doorbell asks more often, and
+whoever asks leaves a server that is silent."""
 
 MOST_SUSPECTS = 1000
 MOST_COMPLAINTS = 1000

@@ -11,11 +11,14 @@ whoever has a place is *held*, by a node in a session of ZooKeeper that nobody e
     gone         gone      it is over, and so is all trust in it: its places are free
 
 **Who is trusted is held.** The node is made before the commit that gives the place. Each beat is taken by
-both sessions, the witness first, each by a write: so what is true of the one is true of the other. The
-witness has the heart's ttl, and the server that ends sessions hears of it, too, by the next beat at the
-latest. So it lives on for the ttl from the beat before the one that gave trust; and trust goes no further.
-When its session is opened no beat is under way (`alone`): those that were taken without it were asked before,
-and the opening is known to that server at once.
+both sessions, the witness first: by a `sync`, which goes to the server that leads, and writes nothing.
+One that is cut off, and believes that it leads, is found out by what the heart was shown with the beat
+before (see `words`); and if it was cut off since then, its successor gives every session its whole time
+anew. So what is true of the heart is true of the witness: it has the same ttl, and the server that ends
+sessions hears of it, too, by the next beat at the latest. So it lives on for the ttl from the beat before
+the one that gave trust; and trust goes no further. When its session is opened no beat is under way
+(`alone`): those that were taken without it were asked before, and the opening is known to that server at
+once.
 
 **Who is not trusted is not held for long.** Who dies is heard of last by way of its witness, and then of its
 heart: both are over within one `tickTime`, and nobody waits. Whose heart alone is over takes the node away
@@ -32,7 +35,7 @@ import time
 from collections.abc import Collection, Container, Iterator
 from typing import Any
 
-from kazoo.protocol.serialization import CheckVersion, Create, Delete, Exists
+from kazoo.protocol.serialization import Create, Delete, Exists, Sync
 
 from headcount import native
 from headcount.errors import HeadcountError, OutcomeUnknown, StoreUnavailable
@@ -88,7 +91,7 @@ class Witness:
             self.held.update(sessions)
 
     def hear(self, until: Seconds) -> None:
-        """Be heard of by a majority, now, with all nodes; or raise."""
+        """Be heard of, now, by the server that leads, with all nodes; or raise."""
         try:
             with self.alone(until):
                 self._hear(self.held, until)
@@ -128,7 +131,7 @@ class Witness:
                 for first in range(0, len(missing), TOGETHER):
                     self._make(link, missing[first : first + TOGETHER], until)
                 if not missing:
-                    link.multi([CheckVersion(self._paths.own, -1)], until)
+                    link.ask(Sync(self._paths.own), until=until)
                 return
             except HeadcountError:
                 if not link.over:

@@ -18,6 +18,8 @@ what we have seen when we come.
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,6 +40,8 @@ from kazoo.protocol.states import ZnodeStat
 from headcount import native
 
 RECURSIVE = 1
+
+NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Seen:
@@ -131,6 +135,22 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
 
     def _expand_client_hosts(self) -> list[tuple[str, str, int]]:
         return sorted(super()._expand_client_hosts(), key=lambda one: one[1:] == self.at)
+
+    # kazoo waits until it may read before each part of an answer, and until it may write before each request:
+    # three system calls more for each beat. What is not there yet, or not taken yet, is left to it.
+
+    def _read(self, length: int, timeout: float) -> bytes:
+        found = b""
+        with self._socket_error_handling(), contextlib.suppress(*NOT_YET):
+            found = self._socket.recv(length)
+        return found if len(found) == length else found + super()._read(length - len(found), timeout)
+
+    def _write(self, msg: bytes | bytearray, timeout: float) -> None:
+        sent = 0
+        with self._socket_error_handling(), contextlib.suppress(*NOT_YET):
+            sent = self._socket.send(msg)
+        if sent < len(msg):
+            super()._write(msg[sent:], timeout)
 
     def _send_ping(self, connect_timeout: float) -> None:
         if self.pings:

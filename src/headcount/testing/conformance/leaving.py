@@ -29,6 +29,27 @@ def test_an_own_goodbye_frees_the_place_at_once(harness: Harness) -> None:
     assert ann.beat() == 0
 
 
+def test_who_leaves_with_one_row_stays_with_the_others(harness: Harness) -> None:
+    """A session may have several in a group: each goes by itself, in whatever order they came, and the last
+    one is as live as the first. Who has left with all of them may come again."""
+    town = Town(harness)
+    ann = town.person("ann")
+    rows = [ann.enter(f"ann/{n}", member_id=f"ann {n}") for n in range(3)]
+    plan = ann.enter("ann/lock", mode="exclusive")
+    for n, row in enumerate((rows[1], plan, rows[0])):
+        ann.leave(row, forget=row is plan)
+        assert len([row for row in town.snapshot().rows if row.live]) == 3 - n
+    assert town.row("ann/2") == rows[2]
+    ann.leave(rows[2])
+    assert not any(row.live for row in town.snapshot().rows)
+    again = ann.enter("ann/1", member_id="ann 1", seen=town.row("ann/1").revision)
+
+    assert ann.beat() == 0
+    assert town.row("ann/1") == again
+    harness.pass_time(harness.ttl + harness.slack)
+    assert town.row("ann/1").state is State.DOWN
+
+
 def test_who_is_forgotten_is_listed_no_more(harness: Harness) -> None:
     """Live or dead, the row is gone."""
     town = Town(harness)

@@ -152,7 +152,7 @@ def test_a_busy_group_does_not_drown_the_history_of_another(harness: Harness) ->
     """What is kept is bounded, for each group by itself; so is what is told."""
     quiet, busy = Town(harness, "quiet"), Town(harness, "busy")
     quiet.person("ann").enter()
-    bob = busy.person("bob")
+    bob = busy.person("bob", ttl=60.0)
     size = 1000
     seen: dict[str, int] = {}
     for _ in range(HISTORY // size + 2):
