@@ -99,7 +99,7 @@ def a_place_that_is_not_given_up(plant: Planter) -> None:
 # ── ZooKeeper ──
 
 
-@mutant(Story("order", "gap", "read", "token", store="zookeeper"))
+@mutant(Law("counters_lose_no_update", store="zookeeper", tries=5))
 def a_commit_that_writes_over_any_head(plant: Planter) -> None:
     """Two commits rest on the same picture, and take the same revision."""
     plant.edit(

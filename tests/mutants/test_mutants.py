@@ -116,7 +116,8 @@ def test_what_is_planted_is_taken_out() -> None:
 
 
 def test_there_are_enough_of_them() -> None:
-    """At least 25, most of them seen by the simulation, and some in each file."""
+    """At least 25, some in each file; and most of those seen by the simulation that are not of a store."""
     assert len(MUTANTS) >= 25
-    assert sum(isinstance(mutant.hunt, Towns) for mutant in MUTANTS) > len(MUTANTS) / 2
+    ours = [mutant for mutant in MUTANTS if mutant.topic not in ("files", "servers", "engines")]
+    assert sum(isinstance(mutant.hunt, Towns) for mutant in ours) > len(ours) / 2
     assert {mutant.topic for mutant in MUTANTS} == {topic.__name__.rsplit(".", 1)[-1] for topic in TOPICS}

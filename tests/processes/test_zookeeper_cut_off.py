@@ -25,8 +25,8 @@ from tests.servers.zookeeper import Ensemble, ZooKeeper
 
 __all__ = ["stand"]
 
-TTL = 18.0
-"""Longer than an election takes."""
+TTL = 30.0
+"""Two thirds of it are much longer than an election takes."""
 
 
 @pytest.fixture
