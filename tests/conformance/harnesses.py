@@ -184,15 +184,29 @@ class MariaDBTicks(TickingHarness):
         self.server.drop_database(self.database)
 
 
-class ZooKeeperSessions(Harness):
+class EngineHarness(Harness):
+    """A server that expires sessions itself, by a time that cannot be moved, and passes."""
+
+    server: ZooKeeper | Etcd
+    slack = 1.5
+
+    def restart(self) -> None:
+        super().close()
+        self.server.restart()
+
+    def close(self) -> None:
+        self.mend()
+        super().close()
+
+
+class ZooKeeperSessions(EngineHarness):
     """A prefix of its own; out of reach while the server stands still. Time is the server's, and passes."""
 
     guarantees = zookeeper.PROMISES
-    slack = 1.5
 
     def __init__(self, server: ZooKeeper) -> None:
         super().__init__()
-        self.server = server
+        self.server: ZooKeeper = server
         self.path = server.fresh_path()
 
     def connect(self) -> Store:
@@ -219,14 +233,6 @@ class ZooKeeperSessions(Harness):
     def mend(self) -> None:
         self.server.thaw()
 
-    def restart(self) -> None:
-        super().close()
-        self.server.restart()
-
-    def close(self) -> None:
-        self.mend()
-        super().close()
-
 
 class ZooKeeperNodes(ZooKeeperSessions):
     """The same, where somebody removes the nodes of a session, one by one."""
@@ -246,15 +252,14 @@ def owned(admin: KazooClient, path: str, number: int) -> Iterator[str]:
             yield f"{path}/{name}"
 
 
-class EtcdSessions(Harness):
+class EtcdSessions(EngineHarness):
     """A server of its own, which is killed to be out of reach, and waited for: time cannot be moved there."""
 
     guarantees = etcd.PROMISES
-    slack = 1.5
 
     def __init__(self, server: Etcd) -> None:
         super().__init__()
-        self.server = server
+        self.server: Etcd = server
         self.prefix = server.fresh_database()
 
     def connect(self) -> Store:
@@ -278,11 +283,6 @@ class EtcdSessions(Harness):
         if not self.server.running:
             self.server.start()
 
-    def restart(self) -> None:
-        super().close()
-        self.server.restart()
-
     def close(self) -> None:
-        self.mend()
         super().close()
         self.server.drop_database(self.prefix)
