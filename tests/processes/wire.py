@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 from headcount import stores
+from tests.processes.wire_zookeeper import ZooKeeperLanguage
 from tests.servers.base import HOST
 
 SILENCE = 0.2
@@ -98,6 +99,7 @@ LANGUAGES: dict[str, Callable[[], Language]] = {
     "postgresql": PostgreSQLLanguage,
     "mysql": MySQLLanguage,
     "etcd": etcd_language,
+    "zookeeper": ZooKeeperLanguage,
 }
 
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from tests.processes.wire import LANGUAGES
-
 MULTI = 14
 
 
@@ -28,6 +26,3 @@ class ZooKeeperLanguage:
             writes = self._begun and struct.unpack_from("!ii", message, 4)[1] == MULTI
             self._begun = True  # the first one has neither number nor kind
             yield message, writes
-
-
-LANGUAGES["zookeeper"] = ZooKeeperLanguage
